@@ -1,0 +1,74 @@
+//! The one tool of this repository: `cargo xtask test` is all of continuous integration.
+//!
+//! In the order in which a run flows: [`suite`] walks through the [`steps`], a step starts
+//! programs through [`process`], and what is no program is here: [`tidy`] checks what no
+//! compiler can, [`wasm_toolchain`] finds a compiler for the browser (with [`debian`] as
+//! the way without downloads from rustup), and [`foreign`] checks the other platforms.
+
+mod debian;
+mod foreign;
+mod process;
+mod steps;
+mod stopwatch;
+mod suite;
+mod tidy;
+mod wasm_toolchain;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::process::Failure;
+use crate::suite::Choice;
+use crate::wasm_toolchain::WasmToolchain;
+use crate::workspace::Workspace;
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about, disable_version_flag = true)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Run everything that continuous integration runs; stop at the first failure
+    Test {
+        /// Run these steps only, in the order of the list
+        #[arg(long, value_name = "STEP", value_delimiter = ',')]
+        only: Vec<String>,
+        /// Print the steps and what each one does, run nothing
+        #[arg(long, conflicts_with = "only")]
+        list: bool,
+    },
+    /// Build the decision core for the browser, with the wasm toolchain that is found
+    WasmCheck,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("\nerror: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<(), Failure> {
+    match task {
+        Task::Test { list: true, .. } => {
+            suite::list(steps::ALL);
+            Ok(())
+        }
+        Task::Test { only, list: false } => {
+            let workspace = Workspace::find()?;
+            suite::run(&workspace, &Choice::of(steps::ALL, &only)?)
+        }
+        Task::WasmCheck => {
+            let workspace = Workspace::find()?;
+            WasmToolchain::find(&workspace)?.build_decision_core(&workspace)
+        }
+    }
+}
