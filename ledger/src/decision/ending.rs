@@ -1,0 +1,293 @@
+//! The endings of a claim: what each call makes of the stored record, or why it may not.
+//!
+//! Every change of an existing record carries the fence of the claim that makes it. If the
+//! record is no longer that claim's, nothing changes.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use core::fmt;
+
+use super::{
+    Checkpoint, Claimed, Completed, Fence, Fingerprint, Key, Liveness, Policy, PolicyStamp, Record,
+    Response, State, Timestamp, Work,
+};
+
+/// Why an ending was refused. The record is unchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndingRefusal {
+    /// The record is no longer this claim's: somebody took over, resolved or forgot it.
+    Superseded,
+    /// This claim completed already, with another answer.
+    DifferentResponse,
+    /// A checkpoint says that part of it happened, so it cannot be released.
+    HasCheckpoint,
+}
+
+impl fmt::Display for EndingRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Superseded => {
+                "the record is no longer this claim's; it is unchanged, look at it with peek"
+            }
+            Self::DifferentResponse => {
+                "the operation is completed already, with another response; that one is kept"
+            }
+            Self::HasCheckpoint => {
+                "a checkpoint is stored, so part of it happened; complete it or leave it \
+                 interrupted"
+            }
+        })
+    }
+}
+
+/// What a new claim is made of.
+#[derive(Clone, Debug)]
+pub struct NewClaim {
+    /// What the request asks for.
+    pub fingerprint: Fingerprint,
+    /// The fence it runs under.
+    pub fence: Fence,
+    /// The policy it runs under.
+    pub policy: PolicyStamp,
+    /// Who claims it.
+    pub holder: u64,
+    /// The program's name.
+    pub program: String,
+}
+
+/// The record of a first claim.
+#[must_use]
+pub fn claim(new: NewClaim, now: Timestamp) -> Record {
+    Record {
+        fingerprint: new.fingerprint,
+        fence: new.fence,
+        attempts: 1,
+        first_claimed_at: now,
+        claimed_at: now,
+        policy: new.policy,
+        holder: new.holder,
+        program: new.program,
+        state: State::Claimed(Claimed {
+            lease_until: now.saturating_add(new.policy.lease),
+            checkpoint: None,
+        }),
+    }
+}
+
+/// The record of a claim that takes an interrupted one over: a new fence, one more attempt, the
+/// same checkpoint.
+///
+/// # Errors
+///
+/// [`EndingRefusal::Superseded`] unless the record is still a claim under `seen`.
+pub fn take_over(
+    stored: Option<&Record>,
+    seen: Fence,
+    new: NewClaim,
+    now: Timestamp,
+) -> Result<Record, EndingRefusal> {
+    let (record, claimed) = held(stored, seen)?;
+    let mut taken = claim(new, now);
+    taken.attempts = record.attempts.saturating_add(1);
+    taken.first_claimed_at = record.first_claimed_at;
+    taken.fingerprint = record.fingerprint;
+    if let State::Claimed(state) = &mut taken.state {
+        state.checkpoint.clone_from(&claimed.checkpoint);
+    }
+    Ok(taken)
+}
+
+/// What `complete` has to store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Completion {
+    /// The completed record.
+    Store(Box<Record>),
+    /// Nothing: this claim completed already with the same answer.
+    AlreadyStored,
+}
+
+/// Completes a claim. Works after the lease is over, as long as nobody took over.
+///
+/// # Errors
+///
+/// [`EndingRefusal`] when the record is another's, or completed with another answer.
+pub fn complete(
+    stored: Option<&Record>,
+    fence: Fence,
+    key: &Key,
+    policy: &Policy,
+    response: &Response,
+    now: Timestamp,
+) -> Result<Completion, EndingRefusal> {
+    let record = stored
+        .filter(|record| record.fence == fence)
+        .ok_or(EndingRefusal::Superseded)?;
+    match &record.state {
+        State::Completed(done) if done.response == *response => Ok(Completion::AlreadyStored),
+        State::Completed(_) => Err(EndingRefusal::DifferentResponse),
+        State::Claimed(_) => {
+            let mut completed = record.clone();
+            completed.state = State::Completed(Completed {
+                completed_at: now,
+                expires_at: expires_at(record.policy, key, policy, now),
+                response: response.clone(),
+            });
+            Ok(Completion::Store(Box::new(completed)))
+        }
+    }
+}
+
+/// When an answer stored now no longer counts. Where stale keys are refused, no earlier than the
+/// key's own time plus the retention, so that a removed key is always a stale one.
+fn expires_at(stamp: PolicyStamp, key: &Key, policy: &Policy, now: Timestamp) -> Timestamp {
+    let by_answer = now.saturating_add(stamp.retention);
+    match key.time() {
+        Some(time) if policy.refuses_stale_keys() => {
+            by_answer.max(time.saturating_add(stamp.retention))
+        }
+        _ => by_answer,
+    }
+}
+
+/// Releases a claim: it certainly did not happen, and the record goes.
+///
+/// # Errors
+///
+/// [`EndingRefusal`] when the record is another's, or once a checkpoint is stored.
+pub fn release(stored: Option<&Record>, fence: Fence) -> Result<(), EndingRefusal> {
+    let (_, claimed) = held(stored, fence)?;
+    match claimed.checkpoint {
+        None => Ok(()),
+        Some(_) => Err(EndingRefusal::HasCheckpoint),
+    }
+}
+
+/// Gives a claim its whole lease again, counted from now. Works after the lease is over, as long
+/// as nobody took over.
+///
+/// # Errors
+///
+/// [`EndingRefusal::Superseded`] when the record is another's.
+pub fn renew(
+    stored: Option<&Record>,
+    fence: Fence,
+    now: Timestamp,
+) -> Result<Record, EndingRefusal> {
+    let (record, claimed) = held(stored, fence)?;
+    let lease_until = now
+        .saturating_add(record.policy.lease)
+        .max(claimed.lease_until);
+    let checkpoint = claimed.checkpoint.clone();
+    Ok(Record {
+        state: State::Claimed(Claimed {
+            lease_until,
+            checkpoint,
+        }),
+        ..record.clone()
+    })
+}
+
+/// Stores a recovery point in a claim.
+///
+/// # Errors
+///
+/// [`EndingRefusal::Superseded`] when the record is another's.
+pub fn checkpoint(
+    stored: Option<&Record>,
+    fence: Fence,
+    reached: Checkpoint,
+) -> Result<Record, EndingRefusal> {
+    let (record, claimed) = held(stored, fence)?;
+    let state = Claimed {
+        lease_until: claimed.lease_until,
+        checkpoint: Some(reached),
+    };
+    Ok(Record {
+        state: State::Claimed(state),
+        ..record.clone()
+    })
+}
+
+fn held(stored: Option<&Record>, fence: Fence) -> Result<(&Record, &Claimed), EndingRefusal> {
+    match stored {
+        Some(record) if record.fence == fence => match &record.state {
+            State::Claimed(claimed) => Ok((record, claimed)),
+            State::Completed(_) => Err(EndingRefusal::Superseded),
+        },
+        Some(_) | None => Err(EndingRefusal::Superseded),
+    }
+}
+
+/// What is known when somebody other than the holder wants to end a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// Whether the holder lives.
+    pub liveness: Liveness,
+    /// Whether work that it started still runs.
+    pub work: Work,
+    /// The ledger's time.
+    pub now: Timestamp,
+}
+
+/// Why a record cannot be resolved or forgotten by hand. It is unchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResolveRefusal {
+    /// Nothing is stored under the key, or it expired.
+    NothingThere,
+    /// The claim is alive: its holder ends it.
+    StillAlive,
+    /// The holder is gone, but a process that it started still runs.
+    StillRunning,
+    /// The fence is not the demanded one.
+    Superseded,
+    /// It is completed already.
+    AlreadyCompleted,
+}
+
+/// Whether an interrupted record may be resolved by hand; `demanded` is the fence that the
+/// caller saw.
+///
+/// # Errors
+///
+/// [`ResolveRefusal`] with the reason.
+pub fn may_resolve(
+    stored: Option<&Record>,
+    demanded: Option<Fence>,
+    evidence: Evidence,
+) -> Result<&Record, ResolveRefusal> {
+    let record = stored
+        .filter(|record| !record.is_expired(evidence.now))
+        .ok_or(ResolveRefusal::NothingThere)?;
+    if demanded.is_some_and(|fence| fence != record.fence) {
+        return Err(ResolveRefusal::Superseded);
+    }
+    match &record.state {
+        State::Completed(_) => Err(ResolveRefusal::AlreadyCompleted),
+        State::Claimed(claimed) => may_end(claimed, evidence).map(|()| record),
+    }
+}
+
+/// Whether a record may be forgotten: a completed or an interrupted one.
+///
+/// # Errors
+///
+/// [`ResolveRefusal`] with the reason.
+pub fn forget(stored: Option<&Record>, evidence: Evidence) -> Result<&Record, ResolveRefusal> {
+    let record = stored
+        .filter(|record| !record.is_expired(evidence.now))
+        .ok_or(ResolveRefusal::NothingThere)?;
+    match &record.state {
+        State::Completed(_) => Ok(record),
+        State::Claimed(claimed) => may_end(claimed, evidence).map(|()| record),
+    }
+}
+
+fn may_end(claimed: &Claimed, evidence: Evidence) -> Result<(), ResolveRefusal> {
+    let lease_runs = evidence.now < claimed.lease_until;
+    match (evidence.liveness, evidence.work) {
+        (_, Work::Running) => Err(ResolveRefusal::StillRunning),
+        (Liveness::Alive, Work::Ended) => Err(ResolveRefusal::StillAlive),
+        (Liveness::Unknown, Work::Ended) if lease_runs => Err(ResolveRefusal::StillAlive),
+        (Liveness::Unknown | Liveness::Gone, Work::Ended) => Ok(()),
+    }
+}

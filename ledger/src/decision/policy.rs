@@ -1,0 +1,258 @@
+//! The rules that a namespace's operations run under, as a value.
+
+use core::fmt;
+use core::time::Duration;
+
+const LEASE_DEFAULT: Duration = Duration::from_secs(60);
+const RETENTION_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);
+const RETRY_HINT_DEFAULT: Duration = Duration::from_secs(1);
+const RESPONSE_BYTES_DEFAULT: u64 = 1024 * 1024;
+
+/// What a new request for an interrupted key gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum OnInterrupted {
+    /// A ticket: a person or the application decides. The default, because running again may
+    /// charge twice.
+    #[default]
+    Refuse,
+    /// A claim under a new fence. For operations that are safe to repeat by themselves.
+    Rerun,
+}
+
+/// The rules of a namespace: how long a claim may run, how long an answer is kept, how much.
+///
+/// Setters take and return the value, so that a policy can be a constant. What is not given has
+/// the default: lease 60 s, retention 24 h, retry hint 1 s, response limit 1 MiB, no quota. A
+/// lease that was not given never exceeds the given retention.
+///
+/// ```
+/// use idempotency_ledger::Policy;
+/// use std::time::Duration;
+///
+/// let policy = Policy::DEFAULT.retention(Duration::from_secs(30));
+/// assert_eq!(policy.lease_span(), Duration::from_secs(30));
+/// assert!(policy.lease(Duration::from_secs(31)).check().is_err());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a policy does nothing until a namespace has it"]
+pub struct Policy {
+    lease: Option<Duration>,
+    retention: Option<Duration>,
+    retry_hint: Duration,
+    response_bytes_max: u64,
+    on_interrupted: OnInterrupted,
+    records_max: Option<u64>,
+    bytes_max: Option<u64>,
+    stale_keys_refused: bool,
+    forget_interrupted_after: Option<Duration>,
+}
+
+impl Policy {
+    /// Everything at its default.
+    pub const DEFAULT: Self = Self {
+        lease: None,
+        retention: None,
+        retry_hint: RETRY_HINT_DEFAULT,
+        response_bytes_max: RESPONSE_BYTES_DEFAULT,
+        on_interrupted: OnInterrupted::Refuse,
+        records_max: None,
+        bytes_max: None,
+        stale_keys_refused: false,
+        forget_interrupted_after: None,
+    };
+
+    /// How long a claim may run before it counts as interrupted. Default 60 s.
+    pub const fn lease(mut self, span: Duration) -> Self {
+        self.lease = Some(span);
+        self
+    }
+
+    /// How long a completed record answers replays. Default 24 h.
+    pub const fn retention(mut self, span: Duration) -> Self {
+        self.retention = Some(span);
+        self
+    }
+
+    /// The longest wait proposed to a duplicate of a running operation. Default and least 1 s.
+    pub const fn retry_hint(mut self, span: Duration) -> Self {
+        self.retry_hint = span;
+        self
+    }
+
+    /// The largest response, in bytes. Default 1 MiB.
+    pub const fn response_bytes_max(mut self, bytes: u64) -> Self {
+        self.response_bytes_max = bytes;
+        self
+    }
+
+    /// What a request for an interrupted key gets. Default: refused.
+    pub const fn on_interrupted(mut self, what: OnInterrupted) -> Self {
+        self.on_interrupted = what;
+        self
+    }
+
+    /// The most records of the namespace, expired ones not counted. Default: no limit.
+    pub const fn records_max(mut self, records: u64) -> Self {
+        self.records_max = Some(records);
+        self
+    }
+
+    /// The most bytes of the namespace's keys and records, expired ones not counted, above
+    /// which new claims are refused. Default: no limit.
+    pub const fn bytes_max(mut self, bytes: u64) -> Self {
+        self.bytes_max = Some(bytes);
+        self
+    }
+
+    /// Refuses `UUIDv7` keys older than the retention, so that a key completed and swept long ago
+    /// never runs again. Other keys are unaffected.
+    pub const fn refuse_stale_keys(mut self) -> Self {
+        self.stale_keys_refused = true;
+        self
+    }
+
+    /// Lets sweeping remove interrupted records this long after their lease ended. Default:
+    /// never, somebody decides.
+    pub const fn forget_interrupted_after(mut self, span: Duration) -> Self {
+        self.forget_interrupted_after = Some(span);
+        self
+    }
+
+    /// The lease in force: the given one, or 60 s but no more than a given retention.
+    #[must_use]
+    pub fn lease_span(&self) -> Duration {
+        match (self.lease, self.retention) {
+            (Some(lease), _) => lease,
+            (None, Some(retention)) => LEASE_DEFAULT.min(retention),
+            (None, None) => LEASE_DEFAULT,
+        }
+    }
+
+    /// The retention in force: the given one, or 24 h but no less than a given lease.
+    #[must_use]
+    pub fn retention_span(&self) -> Duration {
+        match (self.retention, self.lease) {
+            (Some(retention), _) => retention,
+            (None, Some(lease)) => RETENTION_DEFAULT.max(lease),
+            (None, None) => RETENTION_DEFAULT,
+        }
+    }
+
+    /// The retry hint in force.
+    #[must_use]
+    pub const fn retry_hint_span(&self) -> Duration {
+        self.retry_hint
+    }
+
+    /// The response limit in force, in bytes.
+    #[must_use]
+    pub const fn response_limit(&self) -> u64 {
+        self.response_bytes_max
+    }
+
+    /// What an interrupted key's request gets.
+    #[must_use]
+    pub const fn interrupted_rule(&self) -> OnInterrupted {
+        self.on_interrupted
+    }
+
+    /// The record quota, if there is one.
+    #[must_use]
+    pub const fn record_quota(&self) -> Option<u64> {
+        self.records_max
+    }
+
+    /// The byte quota, if there is one.
+    #[must_use]
+    pub const fn byte_quota(&self) -> Option<u64> {
+        self.bytes_max
+    }
+
+    /// Whether stale keys are refused.
+    #[must_use]
+    pub const fn refuses_stale_keys(&self) -> bool {
+        self.stale_keys_refused
+    }
+
+    /// After which span interrupted records are forgotten, if ever.
+    #[must_use]
+    pub const fn interrupted_retention(&self) -> Option<Duration> {
+        self.forget_interrupted_after
+    }
+
+    /// Checks that the policy can be kept.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError`] for a zero span or limit, and for a lease longer than the retention that
+    /// was given.
+    pub fn check(&self) -> Result<(), PolicyError> {
+        let spans = [
+            ("lease", self.lease),
+            ("retention", self.retention),
+            ("retry hint", Some(self.retry_hint)),
+            (
+                "span after which interrupted records are forgotten",
+                self.forget_interrupted_after,
+            ),
+        ];
+        for (what, span) in spans {
+            if span.is_some_and(|span| span.is_zero()) {
+                return Err(PolicyError::Zero { what });
+            }
+        }
+        for (what, limit) in [
+            ("record quota", self.records_max),
+            ("byte quota", self.bytes_max),
+        ] {
+            if limit == Some(0) {
+                return Err(PolicyError::Zero { what });
+            }
+        }
+        match (self.lease, self.retention) {
+            (Some(lease), Some(retention)) if lease > retention => {
+                Err(PolicyError::LeaseAboveRetention { lease, retention })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// Why a policy was refused. Nothing was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PolicyError {
+    /// A span or limit of zero.
+    Zero {
+        /// Which one.
+        what: &'static str,
+    },
+    /// A claim could outlive the answer of the operation.
+    LeaseAboveRetention {
+        /// The lease that was given.
+        lease: Duration,
+        /// The retention that was given.
+        retention: Duration,
+    },
+}
+
+impl fmt::Display for PolicyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Zero { what } => write!(f, "the {what} is zero; give a value above zero"),
+            Self::LeaseAboveRetention { lease, retention } => write!(
+                f,
+                "the lease ({lease:?}) is longer than the retention ({retention:?}); \
+                 shorten the lease or keep answers longer"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for PolicyError {}
