@@ -1,0 +1,198 @@
+//! A lone caller against one plain redb transaction, in interleaved rounds.
+//!
+//! ```text
+//! cargo bench -p idempotency-ledger --bench lone_caller -- [FOLDER] [SYNC_DELAY_US]
+//! ```
+//!
+//! The file lies in FOLDER (default: the system's temporary folder); every sync takes
+//! SYNC_DELAY_US longer (default 0), which on a memory file system stands for a disk. Both sides
+//! write the same: a record of the same size under the same key, durable when it returns. Printed
+//! is the ratio of the medians; above 1 the ledger is faster.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use idempotency_ledger::redb::backends::FileBackend;
+use idempotency_ledger::redb::{BackendError, Database, StorageBackend, TableDefinition};
+use idempotency_ledger::{Begin, Clock, Fingerprint, Key, Ledger, Namespace, SystemClock};
+
+const ROUNDS: usize = 15;
+const OPERATIONS_PER_ROUND: usize = 200;
+const PREFILLED: usize = 20_000;
+const NAMESPACE: Namespace = Namespace::new("bench");
+const PLAIN: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("plain");
+/// What a claim of this benchmark takes as a record, so that both sides write the same.
+const RECORD: [u8; 96] = [7; 96];
+
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> Result<(), Failure> {
+    let mut arguments = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with("--"));
+    let folder = arguments
+        .next()
+        .map_or_else(std::env::temp_dir, PathBuf::from);
+    let delay_us = arguments.next().map_or(Ok(0), |text| text.parse())?;
+    let folder = tempfile::tempdir_in(folder)?;
+    let delay = Duration::from_micros(delay_us);
+
+    let ledger = Ledger::builder().open_backend(backend(&folder.path().join("ledger"), delay)?)?;
+    let plain = Database::builder()
+        .set_cache_size(64 * 1024 * 1024)
+        .create_with_backend(backend(&folder.path().join("plain"), delay)?)?;
+    prefill(&ledger, &plain)?;
+
+    let clock = SystemClock::new();
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let started = clock.elapsed();
+        for _ in 0..OPERATIONS_PER_ROUND {
+            claim(&ledger, &Key::generate())?;
+        }
+        let between = clock.elapsed();
+        for _ in 0..OPERATIONS_PER_ROUND {
+            insert(&plain, &Key::generate())?;
+        }
+        ours.push(between - started);
+        theirs.push(clock.elapsed() - between);
+    }
+    let (ours, theirs) = (per_operation(ours), per_operation(theirs));
+    println!("rounds {ROUNDS} x {OPERATIONS_PER_ROUND}, added sync delay {delay:?}");
+    println!(
+        "ledger, one claim          {:>9.1} us (median)",
+        micros(ours)
+    );
+    println!(
+        "redb, one plain transaction{:>9.1} us (median)",
+        micros(theirs)
+    );
+    println!(
+        "ratio (plain / ledger)     {:>9.3}",
+        micros(theirs) / micros(ours)
+    );
+    Ok(())
+}
+
+/// Both sides start with the same number of rows, so that their trees are equally deep.
+fn prefill(ledger: &Ledger, plain: &Database) -> Result<(), Failure> {
+    let txn = ledger.write()?;
+    for _ in 0..PREFILLED {
+        let key = Key::generate();
+        let request = ledger.operation(NAMESPACE, &key, Fingerprint::of([key.as_str()]));
+        match request.begin_in(&txn)? {
+            idempotency_ledger::BeginIn::Fresh(claim) => {
+                claim.complete("")?;
+            }
+            other => return Err(format!("a new key is fresh: {other:?}").into()),
+        }
+    }
+    let _ = txn.commit()?;
+    let transaction = plain.begin_write()?;
+    {
+        let mut table = transaction.open_table(PLAIN)?;
+        for _ in 0..PREFILLED {
+            table.insert(Key::generate().as_str().as_bytes(), RECORD.as_slice())?;
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+fn claim(ledger: &Ledger, key: &Key) -> Result<(), Failure> {
+    match ledger
+        .operation(NAMESPACE, key, Fingerprint::of([key.as_str()]))
+        .begin()?
+    {
+        Begin::Fresh(_claim) => Ok(()),
+        other => Err(format!("a new key is fresh: {other:?}").into()),
+    }
+}
+
+fn insert(plain: &Database, key: &Key) -> Result<(), Failure> {
+    let transaction = plain.begin_write()?;
+    transaction
+        .open_table(PLAIN)?
+        .insert(key.as_str().as_bytes(), RECORD.as_slice())?;
+    transaction.commit()?;
+    Ok(())
+}
+
+fn per_operation(mut rounds: Vec<Duration>) -> Duration {
+    rounds.sort();
+    rounds[rounds.len() / 2] / OPERATIONS_PER_ROUND as u32
+}
+
+fn micros(span: Duration) -> f64 {
+    span.as_secs_f64() * 1e6
+}
+
+fn backend(path: &Path, delay: Duration) -> Result<SlowSync, Failure> {
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(path)?;
+    Ok(SlowSync {
+        file: FileBackend::new(file)?,
+        delay,
+    })
+}
+
+/// A file whose syncs take longer.
+#[derive(Debug)]
+struct SlowSync {
+    file: FileBackend,
+    delay: Duration,
+}
+
+impl StorageBackend for SlowSync {
+    fn len(&self) -> Result<u64, io::Error> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
+        self.file.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), io::Error> {
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> Result<(), io::Error> {
+        self.file.sync_data()?;
+        if !self.delay.is_zero() {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a benchmark's disk takes real time"
+            )]
+            std::thread::sleep(self.delay);
+        }
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+        self.file.write(offset, data)
+    }
+
+    fn close(&self) -> Result<(), io::Error> {
+        self.file.close()
+    }
+
+    fn try_lock_range(
+        &self,
+        start: std::ops::Bound<u64>,
+        end: std::ops::Bound<u64>,
+    ) -> Result<bool, BackendError> {
+        self.file.try_lock_range(start, end)
+    }
+
+    fn unlock_range(
+        &self,
+        start: std::ops::Bound<u64>,
+        end: std::ops::Bound<u64>,
+    ) -> Result<(), BackendError> {
+        self.file.unlock_range(start, end)
+    }
+}

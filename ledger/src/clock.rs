@@ -1,0 +1,237 @@
+//! The one door for time: nothing else in the crate reads a clock or waits on one.
+
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::decision::Timestamp;
+
+/// Where a ledger takes the time from. The default is [`SystemClock`].
+///
+/// ```
+/// use idempotency_ledger::{Clock, ManualClock, Timestamp};
+/// use std::time::Duration;
+///
+/// let clock = ManualClock::starting_at(Timestamp::from_unix_ms(1_000));
+/// clock.advance(Duration::from_secs(1));
+/// assert_eq!(clock.wall(), Timestamp::from_unix_ms(2_000));
+/// ```
+pub trait Clock: fmt::Debug + Send + Sync {
+    /// What a clock on the wall shows; it may be set back or leap.
+    fn wall(&self) -> Timestamp;
+
+    /// How much time has passed since some fixed moment; it never runs back.
+    fn elapsed(&self) -> Duration;
+
+    /// Who has to be told when the time is moved by hand. `None` for a clock that runs by itself.
+    fn sleepers(&self) -> Option<&Sleepers> {
+        None
+    }
+}
+
+/// The clock of the operating system.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemClock {
+    started: Instant,
+}
+
+impl SystemClock {
+    /// A clock that counts elapsed time from now.
+    #[must_use]
+    pub fn new() -> Self {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this module is the door for time"
+        )]
+        Self {
+            started: Instant::now(),
+        }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SystemClock {
+    fn wall(&self) -> Timestamp {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this module is the door for time"
+        )]
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or(Duration::ZERO);
+        Timestamp::from_unix_ms(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn elapsed(&self) -> Duration {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this module is the door for time"
+        )]
+        let elapsed = self.started.elapsed();
+        elapsed
+    }
+}
+
+/// A clock that is moved by hand, for tests. Clones share one time; waiting calls wake when it
+/// moves.
+#[derive(Clone, Debug)]
+pub struct ManualClock(Arc<ManualTime>);
+
+#[derive(Debug)]
+struct ManualTime {
+    shown: Mutex<(Timestamp, Duration)>,
+    sleepers: Sleepers,
+}
+
+impl ManualClock {
+    /// A clock that shows `wall` until it is moved.
+    #[must_use]
+    pub fn starting_at(wall: Timestamp) -> Self {
+        Self(Arc::new(ManualTime {
+            shown: Mutex::new((wall, Duration::ZERO)),
+            sleepers: Sleepers::default(),
+        }))
+    }
+
+    /// Lets time pass.
+    pub fn advance(&self, span: Duration) {
+        {
+            let mut shown = locked(&self.0.shown);
+            shown.0 = shown.0.saturating_add(span);
+            shown.1 = shown.1.saturating_add(span);
+        }
+        self.0.sleepers.wake();
+    }
+
+    /// Sets the wall clock, as a person or a time server would; no time passes.
+    pub fn set_wall(&self, wall: Timestamp) {
+        locked(&self.0.shown).0 = wall;
+        self.0.sleepers.wake();
+    }
+
+    /// How many calls are waiting for this clock or for an event beside it. Tests wait for a
+    /// number here instead of sleeping.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.0.sleepers.count()
+    }
+}
+
+impl Clock for ManualClock {
+    fn wall(&self) -> Timestamp {
+        locked(&self.0.shown).0
+    }
+
+    fn elapsed(&self) -> Duration {
+        locked(&self.0.shown).1
+    }
+
+    fn sleepers(&self) -> Option<&Sleepers> {
+        Some(&self.0.sleepers)
+    }
+}
+
+/// The calls that wait on a clock which is moved by hand.
+#[derive(Debug, Default)]
+pub struct Sleepers(Mutex<Vec<Weak<SignalState>>>);
+
+impl Sleepers {
+    fn enter(&self, signal: &Signal) {
+        let mut sleeping = locked(&self.0);
+        sleeping.retain(|sleeper| sleeper.strong_count() > 0);
+        sleeping.push(Arc::downgrade(&signal.0));
+    }
+
+    fn leave(&self, signal: &Signal) {
+        locked(&self.0).retain(|sleeper| !std::ptr::eq(sleeper.as_ptr(), Arc::as_ptr(&signal.0)));
+    }
+
+    fn count(&self) -> usize {
+        locked(&self.0).len()
+    }
+
+    /// Lets every sleeper look at the clock again. The list is copied first: a sleeper holds its
+    /// own lock while it takes this one.
+    fn wake(&self) {
+        let sleeping: Vec<_> = locked(&self.0).iter().filter_map(Weak::upgrade).collect();
+        for sleeper in sleeping {
+            drop(locked(&sleeper.fired));
+            sleeper.changed.notify_all();
+        }
+    }
+}
+
+/// An event that one call waits for and others fire.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Signal(Arc<SignalState>);
+
+#[derive(Debug, Default)]
+struct SignalState {
+    fired: Mutex<bool>,
+    changed: Condvar,
+}
+
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Woken {
+    Fired,
+    TimedOut,
+}
+
+impl Signal {
+    /// Whether both are the same signal.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    pub(crate) fn fire(&self) {
+        *locked(&self.0.fired) = true;
+        self.0.changed.notify_all();
+    }
+
+    /// Waits until the signal fires, and takes it, or until `clock` has shown `until` (elapsed
+    /// time); `None` waits for the signal alone.
+    pub(crate) fn wait(&self, clock: &dyn Clock, until: Option<Duration>) -> Woken {
+        let mut fired = locked(&self.0.fired);
+        loop {
+            if std::mem::take(&mut *fired) {
+                return Woken::Fired;
+            }
+            let left = until.map(|until| until.saturating_sub(clock.elapsed()));
+            if left == Some(Duration::ZERO) {
+                return Woken::TimedOut;
+            }
+            fired = match clock.sleepers() {
+                Some(sleepers) => {
+                    sleepers.enter(self);
+                    // Looked at again behind the entry: a clock moved before it wakes nobody.
+                    if until.is_some_and(|until| clock.elapsed() >= until) {
+                        sleepers.leave(self);
+                        return Woken::TimedOut;
+                    }
+                    let fired = unpoisoned(self.0.changed.wait(fired));
+                    sleepers.leave(self);
+                    fired
+                }
+                None => match left {
+                    Some(left) => unpoisoned(self.0.changed.wait_timeout(fired, left)).0,
+                    None => unpoisoned(self.0.changed.wait(fired)),
+                },
+            };
+        }
+    }
+}
+
+/// Locks a mutex whose data is valid at every moment, so that a panic elsewhere does not spread.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    unpoisoned(mutex.lock())
+}
+
+pub(crate) fn unpoisoned<T>(result: Result<T, PoisonError<T>>) -> T {
+    result.unwrap_or_else(PoisonError::into_inner)
+}

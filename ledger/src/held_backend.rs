@@ -1,0 +1,174 @@
+//! A storage backend that outlives the database on it.
+//!
+//! redb latches after an I/O error and must be closed and opened again. Closing would give the
+//! file's locks up, and another process could take the file between the two. This wrapper keeps
+//! storage and locks while the database on it is replaced.
+
+use std::collections::HashSet;
+use std::io;
+use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use redb::{BackendError, StorageBackend};
+
+use crate::clock::locked;
+
+#[derive(Clone, Debug)]
+pub(crate) struct HeldBackend(Arc<Held>);
+
+#[derive(Debug)]
+struct Held {
+    storage: Box<dyn StorageBackend>,
+    replacing: AtomicBool,
+    locks: Mutex<Locks>,
+}
+
+#[derive(Debug, Default)]
+struct Locks {
+    /// Taken by the database that is open now.
+    taken: HashSet<Lock>,
+    /// Taken by the one before, and still held for the next.
+    kept: HashSet<Lock>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Lock {
+    start: Bound<u64>,
+    end: Bound<u64>,
+    shared: bool,
+}
+
+impl HeldBackend {
+    pub(crate) fn new(storage: impl StorageBackend) -> Self {
+        Self(Arc::new(Held {
+            storage: Box::new(storage),
+            replacing: AtomicBool::new(false),
+            locks: Mutex::default(),
+        }))
+    }
+
+    /// From here on a close keeps storage and locks.
+    pub(crate) fn start_replacing(&self) {
+        self.0.replacing.store(true, Ordering::SeqCst);
+    }
+
+    /// Ends the replacement: locks that the new database did not ask for are given up.
+    pub(crate) fn end_replacing(&self) {
+        self.0.replacing.store(false, Ordering::SeqCst);
+        let kept = std::mem::take(&mut locked(&self.0.locks).kept);
+        for lock in kept {
+            // A lock that cannot be given up ends with the file handle.
+            let _ = self.0.storage.unlock_range(lock.start, lock.end);
+        }
+    }
+
+    fn take(
+        &self,
+        lock: Lock,
+        from_storage: impl FnOnce() -> Result<bool, BackendError>,
+    ) -> Result<bool, BackendError> {
+        if locked(&self.0.locks).kept.remove(&lock) {
+            locked(&self.0.locks).taken.insert(lock);
+            return Ok(true);
+        }
+        let acquired = from_storage()?;
+        if acquired {
+            locked(&self.0.locks).taken.insert(lock);
+        }
+        Ok(acquired)
+    }
+}
+
+impl StorageBackend for HeldBackend {
+    fn len(&self) -> Result<u64, io::Error> {
+        self.0.storage.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
+        self.0.storage.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), io::Error> {
+        self.0.storage.set_len(len)
+    }
+
+    fn sync_data(&self) -> Result<(), io::Error> {
+        self.0.storage.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+        self.0.storage.write(offset, data)
+    }
+
+    fn close(&self) -> Result<(), io::Error> {
+        let mut locks = locked(&self.0.locks);
+        if self.0.replacing.load(Ordering::SeqCst) {
+            let taken = std::mem::take(&mut locks.taken);
+            locks.kept.extend(taken);
+            return Ok(());
+        }
+        locks.taken.clear();
+        drop(locks);
+        self.0.storage.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        let lock = Lock {
+            start,
+            end,
+            shared: false,
+        };
+        self.take(lock, || self.0.storage.try_lock_range(start, end))
+    }
+
+    fn try_lock_shared_range(
+        &self,
+        start: Bound<u64>,
+        end: Bound<u64>,
+    ) -> Result<bool, BackendError> {
+        let lock = Lock {
+            start,
+            end,
+            shared: true,
+        };
+        self.take(lock, || self.0.storage.try_lock_shared_range(start, end))
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        let lock = Lock {
+            start,
+            end,
+            shared: false,
+        };
+        self.take(lock, || {
+            self.0.storage.lock_range(start, end).map(|()| true)
+        })
+        .map(|_| ())
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        let lock = Lock {
+            start,
+            end,
+            shared: true,
+        };
+        self.take(lock, || {
+            self.0.storage.lock_shared_range(start, end).map(|()| true)
+        })
+        .map(|_| ())
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.0.storage.unlock_range(start, end)?;
+        let mut locks = locked(&self.0.locks);
+        locks
+            .taken
+            .retain(|lock| (lock.start, lock.end) != (start, end));
+        Ok(())
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.0.storage.query_lock_range(start, end)
+    }
+}

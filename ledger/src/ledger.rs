@@ -1,0 +1,277 @@
+//! The handle that applications hold.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redb::Database;
+
+use crate::backup::{self, BackupReport};
+use crate::builder::Builder;
+use crate::check::{self, CheckReport};
+use crate::compaction::{self, Compacted};
+use crate::decision::{Fingerprint, Key, Namespace, Timestamp};
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::group_commit::Patience;
+use crate::record_handle::RecordHandle;
+use crate::records::{RecordFilter, Records};
+use crate::request::Request;
+use crate::stats::{self, Stats};
+use crate::sweeper::Sweeper;
+use crate::write_store::Swept;
+use crate::write_txn::WriteTxn;
+
+/// A ledger of idempotent operations in one file. Clones share it; the last one closes it.
+///
+/// ```
+/// use idempotency_ledger::{Fingerprint, Key, Ledger, Namespace};
+///
+/// const PAYMENTS: Namespace = Namespace::new("payments");
+/// let folder = tempfile::tempdir()?;
+/// let ledger = Ledger::open(folder.path().join("app.redb"))?;
+/// let key = Key::generate();
+/// let mut charged = 0;
+/// for _ in 0..2 {
+///     let answer = ledger
+///         .operation(PAYMENTS, &key, Fingerprint::of(["order-17", "25 EUR"]))
+///         .run_bytes(|_operation| -> Result<_, std::io::Error> {
+///             charged += 1;
+///             Ok("charged 25 EUR")
+///         })?;
+///     assert_eq!(answer.into_inner().bytes(), b"charged 25 EUR");
+/// }
+/// assert_eq!(charged, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Ledger {
+    engine: Arc<Engine>,
+}
+
+impl Ledger {
+    pub(crate) const fn from_engine(engine: Arc<Engine>) -> Self {
+        Self { engine }
+    }
+
+    /// Settings for opening a ledger.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    /// Opens the file, or creates it, with the default settings: exclusively, which makes
+    /// recovery after a crash immediate.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::builder().open(path)
+    }
+
+    /// A ledger in memory, which ends with the process. For tests.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::open_backend`].
+    pub fn in_memory() -> Result<Self, Error> {
+        Self::builder().open_backend(redb::backends::InMemoryBackend::new())
+    }
+
+    /// Adds a ledger to a database that the application has open; see [`Builder::attach`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn attach(database: Arc<Database>) -> Result<Self, Error> {
+        Self::builder().attach(database)
+    }
+
+    /// One request for the operation of a key: settings first, then one ending.
+    ///
+    /// Namespace, key and scope are the operation's identity; the fingerprint is what it asks
+    /// for, and must be the same in each retry.
+    pub fn operation(&self, namespace: Namespace, key: &Key, fingerprint: Fingerprint) -> Request {
+        Request::new(
+            Arc::clone(&self.engine),
+            namespace,
+            key.clone(),
+            fingerprint,
+        )
+    }
+
+    /// Begins a write transaction on the ledger's file for the application's own writes, in
+    /// which claims can be begun with [`Request::begin_in`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] after the busy timeout, and others.
+    ///
+    /// # Blocking
+    ///
+    /// Until the writer is free. Holds it until the transaction ends.
+    ///
+    /// # Deadlocks
+    ///
+    /// A second one on the same thread is [`Error::WouldDeadlock`].
+    pub fn write(&self) -> Result<WriteTxn<'_>, Error> {
+        WriteTxn::begin(&self.engine)
+    }
+
+    /// The record of a key, to look at or to end by hand.
+    pub fn record(&self, namespace: Namespace, key: &Key) -> RecordHandle {
+        RecordHandle::new(Arc::clone(&self.engine), namespace, key.clone())
+    }
+
+    /// All records that the filter lets through, as of now. What has expired is not among them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`], here and with each record.
+    pub fn records(&self, filter: RecordFilter) -> Result<Records, Error> {
+        Records::open(&self.engine, filter)
+    }
+
+    /// Counts, sizes and the state of the clock.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`].
+    pub fn stats(&self) -> Result<Stats, Error> {
+        stats::stats(&self.engine)
+    }
+
+    /// Removes up to `max` expired records, oldest first, in one commit. Each write carries a
+    /// small sweep along anyway.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`].
+    ///
+    /// # Blocking
+    ///
+    /// Until the commit is on disk; other writers wait meanwhile.
+    pub fn sweep(&self, max: usize) -> Result<Swept, Error> {
+        self.engine
+            .submit(Patience::Bounded, 0, move |store| store.sweep(max))
+    }
+
+    /// Sweeps every `period`, up to `max` records a time, on a thread that ends when the guard
+    /// is dropped.
+    ///
+    /// # Panics
+    ///
+    /// When the system has no thread left.
+    pub fn sweep_every(&self, period: Duration, max: usize) -> Sweeper {
+        Sweeper::start(self.clone(), Arc::clone(&self.engine.clock), period, max)
+    }
+
+    /// Gives unused pages back to the file system.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] on an attached database; [`Error::Busy`] while records are being
+    /// listed or another process reads.
+    ///
+    /// # Blocking
+    ///
+    /// Stops everybody, for seconds on large files.
+    pub fn compact(&self) -> Result<Compacted, Error> {
+        compaction::compact(&self.engine)
+    }
+
+    /// Verifies the whole file: every page, every record, the expiry index and the counters.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::FileDamaged`] when pages are damaged. What is wrong with records is in the
+    /// report.
+    ///
+    /// # Blocking
+    ///
+    /// Stops writers while the pages are read.
+    pub fn check(&self) -> Result<CheckReport, Error> {
+        check::check(&self.engine)
+    }
+
+    /// Copies the ledger to a new file, which is complete and verified when this returns. The
+    /// ledger stays in use; writers wait while the bytes are copied.
+    ///
+    /// A ledger opened for writing copies the whole file, the application's own tables included;
+    /// one opened for reading copies the ledger's tables.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`], also when the file exists.
+    pub fn backup(&self, path: impl AsRef<Path>) -> Result<BackupReport, Error> {
+        backup::backup(&self.engine, path.as_ref())
+    }
+
+    /// Believes the wall clock after a leap that was not confirmed; see
+    /// [`Stats::unconfirmed_jump`]. Returns the ledger's time.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`].
+    pub fn confirm_clock(&self) -> Result<Timestamp, Error> {
+        self.engine.check_writable()?;
+        self.engine.submit(Patience::Bounded, 0, |store| {
+            let now = store.engine.believe_wall_clock();
+            store.raise_floor(now)?;
+            Ok(now)
+        })
+    }
+
+    /// Opens the file anew, as the ledger does by itself after an I/O error. Claims, locks and
+    /// waiting callers are kept.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`], also for an attached database.
+    pub fn reopen(&self) -> Result<(), Error> {
+        self.engine.check_usable()?;
+        self.engine.mark_failed();
+        self.engine.reopen_if_failed()
+    }
+
+    /// Closes the file and says whether that worked. Every handle and claim of this ledger is
+    /// closed from here on; claims that still live become interrupted.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] when the last pages could not be written; what was acknowledged is on disk all
+    /// the same.
+    pub fn close(self) -> Result<(), Error> {
+        let _lead = self
+            .engine
+            .commits
+            .lead_alone(&*self.engine.clock, Patience::Bounded)?;
+        self.engine.close()
+    }
+
+    /// The ledger's time, which never runs back.
+    pub fn now(&self) -> Timestamp {
+        self.engine.now()
+    }
+
+    /// What opening found: whether the file was repaired, whether it was verified.
+    pub fn open_report(&self) -> crate::opening::OpenReport {
+        self.engine.report
+    }
+}
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = self
+            .engine
+            .path()
+            .map_or(Cow::Borrowed("in memory or attached"), |path| {
+                path.to_string_lossy()
+            });
+        f.debug_struct("Ledger")
+            .field("place", &place)
+            .finish_non_exhaustive()
+    }
+}

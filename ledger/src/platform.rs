@@ -1,0 +1,103 @@
+//! What differs between operating systems; nothing outside this module is Unix-only.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::Path;
+
+/// Who may read a new file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// As the process's settings say (umask).
+    Usual,
+    /// Its owner alone (0600). Elsewhere than on Unix the folder decides.
+    Private,
+}
+
+/// Creates a file that must not exist yet.
+pub(crate) fn create_new(path: &Path, access: Access) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    restrict(&mut options, access);
+    options.open(path)
+}
+
+#[cfg(unix)]
+fn restrict(options: &mut OpenOptions, access: Access) {
+    use std::os::unix::fs::OpenOptionsExt;
+    match access {
+        Access::Usual => {}
+        Access::Private => {
+            options.mode(0o600);
+        }
+    }
+}
+
+#[cfg(not(unix))]
+fn restrict(_options: &mut OpenOptions, _access: Access) {}
+
+/// What tells one file from another, whatever it is called.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct FileIdentity(IdentityParts);
+
+#[cfg(unix)]
+type IdentityParts = (u64, u64);
+#[cfg(not(unix))]
+type IdentityParts = std::path::PathBuf;
+
+/// The identity of an open file that was opened under `path`.
+#[cfg(unix)]
+pub(crate) fn identity_of(file: &File, _path: &Path) -> io::Result<FileIdentity> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = file.metadata()?;
+    Ok(FileIdentity((metadata.dev(), metadata.ino())))
+}
+
+/// The identity of whatever lies under `path` now; `None` when nothing does.
+#[cfg(unix)]
+pub(crate) fn identity_at(path: &Path) -> io::Result<Option<FileIdentity>> {
+    use std::os::unix::fs::MetadataExt;
+    match std::fs::metadata(path) {
+        Ok(metadata) => Ok(Some(FileIdentity((metadata.dev(), metadata.ino())))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Elsewhere an open file cannot be replaced under its name, so the full name is the identity.
+#[cfg(not(unix))]
+pub(crate) fn identity_of(_file: &File, path: &Path) -> io::Result<FileIdentity> {
+    Ok(FileIdentity(path.canonicalize()?))
+}
+
+#[cfg(not(unix))]
+pub(crate) fn identity_at(path: &Path) -> io::Result<Option<FileIdentity>> {
+    match path.canonicalize() {
+        Ok(path) => Ok(Some(FileIdentity(path))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes a new name in a folder durable. A file's own sync does not cover its name.
+#[cfg(unix)]
+pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(not(unix))]
+pub(crate) fn sync_folder_of(_path: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// The number of this process; 0 where there are no processes.
+pub(crate) fn process_id() -> u32 {
+    if cfg!(target_family = "wasm") {
+        0
+    } else {
+        std::process::id()
+    }
+}

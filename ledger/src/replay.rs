@@ -1,0 +1,55 @@
+//! A stored answer.
+
+use crate::decision::{Completed, Fence, Response, Timestamp};
+
+/// The stored answer of a completed operation: the same bytes for every retry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replay {
+    response: Response,
+    completed_at: Timestamp,
+    expires_at: Timestamp,
+    fence: Fence,
+    attempts: u32,
+}
+
+impl Replay {
+    pub(crate) fn new(fence: Fence, attempts: u32, completed: Completed) -> Self {
+        Self {
+            response: completed.response,
+            completed_at: completed.completed_at,
+            expires_at: completed.expires_at,
+            fence,
+            attempts,
+        }
+    }
+
+    /// The answer.
+    pub const fn response(&self) -> &Response {
+        &self.response
+    }
+
+    /// The answer, without a copy.
+    pub fn into_response(self) -> Response {
+        self.response
+    }
+
+    /// When it was stored.
+    pub const fn completed_at(&self) -> Timestamp {
+        self.completed_at
+    }
+
+    /// When it no longer counts.
+    pub const fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
+
+    /// The fence of the claim that completed.
+    pub const fn fence(&self) -> Fence {
+        self.fence
+    }
+
+    /// How many claims the operation had.
+    pub const fn attempts(&self) -> u32 {
+        self.attempts
+    }
+}

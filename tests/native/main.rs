@@ -1,0 +1,3 @@
+//! Tests of the ledger on native platforms.
+
+mod claims;

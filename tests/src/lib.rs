@@ -1,0 +1,108 @@
+//! What the tests share: clocks, storage that counts or fails, short ways to begin.
+
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "in a test a panic is the verdict"
+)]
+
+use std::time::Duration;
+
+use idempotency_ledger::{
+    Begin, Claim, Fingerprint, Key, Ledger, ManualClock, Namespace, Refusal, Replay, Ticket,
+    Timestamp,
+};
+
+/// A namespace under the default policy.
+pub const PAYMENTS: Namespace = Namespace::new("payments");
+
+/// Where every manual clock starts: 2026-01-01.
+pub const START: Timestamp = Timestamp::from_unix_ms(1_767_225_600_000);
+
+/// A manual clock at [`START`].
+#[must_use]
+pub fn clock() -> ManualClock {
+    ManualClock::starting_at(START)
+}
+
+/// A key from its text.
+#[must_use]
+pub fn key(text: &str) -> Key {
+    Key::new(text).expect("tests use valid keys")
+}
+
+/// A request that everybody agrees on.
+#[must_use]
+pub fn asked() -> Fingerprint {
+    Fingerprint::of(["pay", "25 EUR"])
+}
+
+/// A ledger in memory with its clock.
+#[must_use]
+pub fn in_memory() -> (Ledger, ManualClock) {
+    let clock = clock();
+    let ledger = Ledger::builder()
+        .clock(clock.clone())
+        .open_backend(redb::backends::InMemoryBackend::new())
+        .expect("memory opens");
+    (ledger, clock)
+}
+
+/// Seconds as a span.
+#[must_use]
+pub const fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+/// Begins under [`PAYMENTS`] with [`asked`].
+pub fn begin(ledger: &Ledger, text: &str) -> Begin {
+    ledger
+        .operation(PAYMENTS, &key(text), asked())
+        .begin()
+        .expect("the ledger works")
+}
+
+/// What a begin has to be, or the test ends.
+pub trait Expect {
+    /// A claim.
+    fn fresh(self) -> Claim;
+    /// A stored answer.
+    fn replay(self) -> Replay;
+    /// A ticket.
+    fn interrupted(self) -> Ticket;
+    /// A refusal.
+    fn refused(self) -> Refusal;
+}
+
+impl Expect for Begin {
+    #[track_caller]
+    fn fresh(self) -> Claim {
+        match self {
+            Self::Fresh(claim) => claim,
+            other => panic!("expected a claim, got {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn replay(self) -> Replay {
+        match self {
+            Self::Replay(replay) => replay,
+            other => panic!("expected a replay, got {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn interrupted(self) -> Ticket {
+        match self {
+            Self::Interrupted(ticket) => ticket,
+            other => panic!("expected a ticket, got {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn refused(self) -> Refusal {
+        match self {
+            Self::Refused(refusal) => refusal,
+            other => panic!("expected a refusal, got {other:?}"),
+        }
+    }
+}
