@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The file lies in FOLDER (default: the system's temporary folder); every sync takes
-//! SYNC_DELAY_US longer (default 0), which on a memory file system stands for a disk. Both sides
+//! `SYNC_DELAY_US` longer (default 0), which on a memory file system stands for a disk. Both sides
 //! write the same: a record of the same size under the same key, durable when it returns. Printed
 //! is the ratio of the medians; above 1 the ledger is faster.
 
@@ -18,7 +18,7 @@ use idempotency_ledger::redb::{BackendError, Database, StorageBackend, TableDefi
 use idempotency_ledger::{Begin, Clock, Fingerprint, Key, Ledger, Namespace, SystemClock};
 
 const ROUNDS: usize = 15;
-const OPERATIONS_PER_ROUND: usize = 200;
+const OPERATIONS_PER_ROUND: u32 = 200;
 const PREFILLED: usize = 20_000;
 const NAMESPACE: Namespace = Namespace::new("bench");
 const PLAIN: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("plain");
@@ -55,8 +55,8 @@ fn main() -> Result<(), Failure> {
         for _ in 0..OPERATIONS_PER_ROUND {
             insert(&plain, &Key::generate())?;
         }
-        ours.push(between - started);
-        theirs.push(clock.elapsed() - between);
+        ours.push(between.saturating_sub(started));
+        theirs.push(clock.elapsed().saturating_sub(between));
     }
     let (ours, theirs) = (per_operation(ours), per_operation(theirs));
     println!("rounds {ROUNDS} x {OPERATIONS_PER_ROUND}, added sync delay {delay:?}");
@@ -121,7 +121,7 @@ fn insert(plain: &Database, key: &Key) -> Result<(), Failure> {
 
 fn per_operation(mut rounds: Vec<Duration>) -> Duration {
     rounds.sort();
-    rounds[rounds.len() / 2] / OPERATIONS_PER_ROUND as u32
+    rounds[rounds.len() / 2] / OPERATIONS_PER_ROUND
 }
 
 fn micros(span: Duration) -> f64 {

@@ -68,7 +68,7 @@ fn measure(path: &Path, records: usize) -> Result<(), Failure> {
     let ledger = Ledger::builder().verify(Verify::Never).open(path)?;
     println!(
         "open, not verified          {:>12.2} ms",
-        millis(clock.elapsed() - before)
+        millis(clock.elapsed().saturating_sub(before))
     );
     println!("resident after opening      {:>12}", resident());
 
@@ -84,7 +84,7 @@ fn measure(path: &Path, records: usize) -> Result<(), Failure> {
             Begin::Replay(replay) => assert_eq!(replay.response().bytes(), BODY),
             other => return Err(format!("every key is completed: {other:?}").into()),
         }
-        spans.push(clock.elapsed() - before);
+        spans.push(clock.elapsed().saturating_sub(before));
     }
     spans.sort();
     println!(
@@ -101,13 +101,13 @@ fn measure(path: &Path, records: usize) -> Result<(), Failure> {
     ledger.close()?;
     println!(
         "close                       {:>12.2} ms",
-        millis(clock.elapsed() - before)
+        millis(clock.elapsed().saturating_sub(before))
     );
     let before = clock.elapsed();
     let ledger = Ledger::builder().verify(Verify::Always).open(path)?;
     println!(
         "open, verified              {:>12.2} ms",
-        millis(clock.elapsed() - before)
+        millis(clock.elapsed().saturating_sub(before))
     );
     let compacted = ledger.compact()?;
     println!(

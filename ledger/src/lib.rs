@@ -1,5 +1,56 @@
 #![cfg_attr(not(feature = "redb"), no_std)]
-//! Idempotency keys in an embedded database.
+//! Idempotency keys in an embedded database: any operation made safe to retry.
+//!
+//! A user clicks "Pay", the answer gets lost, they click again. A [`Ledger`] claims the
+//! request's key on disk before the effect, stores the answer, and gives every retry the same
+//! bytes. After a crash it knows for certain which operations were interrupted. Its claims can
+//! share one transaction with the application's own data in the same [redb] file.
+//!
+//! # The rule behind every rule
+//!
+//! Not knowing is never treated as failure. An operation that was interrupted may have happened,
+//! so it is not run again by itself: the caller gets a [`Ticket`] and decides.
+//!
+//! # Which ending to use
+//!
+//! | the effect is | use | on `Err` or panic |
+//! | --- | --- | --- |
+//! | in the ledger's own file | [`Request::transact`] | everything is rolled back |
+//! | elsewhere (a bank, a mail server) | [`Request::run`] | interrupted, unless the caller says that nothing happened |
+//! | spread over threads, callbacks or steps | [`Request::begin`] and its [`Claim`] | interrupted when the claim is dropped |
+//!
+//! # Example
+//!
+//! ```
+//! use idempotency_ledger::{Fingerprint, Key, Ledger, Namespace, StoredValue};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Serialize, Deserialize, Debug, PartialEq)]
+//! struct Receipt {
+//!     id: u64,
+//! }
+//! impl StoredValue for Receipt {
+//!     const SCHEMA: &str = "receipt/1";
+//! }
+//!
+//! const PAYMENTS: Namespace = Namespace::new("payments");
+//! let ledger = Ledger::in_memory()?; // or Ledger::open("app.redb")?
+//! let key = Key::new("order-17")?; // from the client; the same in each retry
+//! let asked = Fingerprint::of(["order-17", "25 EUR"]);
+//!
+//! let charge = || -> Result<Receipt, std::io::Error> { Ok(Receipt { id: 1 }) };
+//! let first = ledger.operation(PAYMENTS, &key, asked).run(|_| charge())?;
+//! let retry = ledger.operation(PAYMENTS, &key, asked).run(|_| charge())?;
+//! assert!(!first.is_replay() && retry.is_replay());
+//! assert_eq!(first.into_inner(), retry.into_inner());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Features
+//!
+//! - `redb` (default): the store and everything around it. Without it the crate is `no_std` and
+//!   holds the pure [`decision`] core alone.
+//! - `cli`: the command `idem`, which makes any shell command safe to retry. Linux and macOS.
 
 extern crate alloc;
 
@@ -120,3 +171,8 @@ pub use self::{
 };
 #[cfg(feature = "redb")]
 pub use redb;
+
+/// The examples of the README are compiled like every other.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct ReadmeExamples;

@@ -69,6 +69,16 @@ impl Storage {
         }
     }
 
+    /// How large the file is, where the ledger has it.
+    pub(crate) fn file_bytes(&self) -> Result<Option<u64>, Error> {
+        let bytes = match &self.kind {
+            StorageKind::Held(backend) => backend.len().map(Some),
+            StorageKind::ReadOnly(path) => fs::metadata(path).map(|file| Some(file.len())),
+            StorageKind::Lent => Ok(None),
+        };
+        bytes.map_err(Error::io)
+    }
+
     /// Replaces a database that has latched an error by a fresh one on the same storage.
     pub(crate) fn replace(&self, old: Option<Base>) -> Result<(Base, Floor), Error> {
         match &self.kind {

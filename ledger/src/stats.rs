@@ -4,8 +4,6 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use redb::StorageBackend;
-
 use crate::decision::{Fence, Record, State, Timestamp};
 use crate::engine::Engine;
 use crate::error::{Error, before_commit};
@@ -71,15 +69,10 @@ impl Stats {
 pub(crate) fn stats(engine: &Engine) -> Result<Stats, Error> {
     let time = engine.read_time();
     let namespaces = engine.read(|snapshot| count(engine, snapshot, time.now))?;
-    let file_bytes = engine
-        .storage
-        .backend()
-        .map(StorageBackend::len)
-        .transpose();
     Ok(Stats {
         fence: engine.highest_fence(),
         namespaces,
-        file_bytes: file_bytes.map_err(Error::io)?,
+        file_bytes: engine.storage.file_bytes()?,
         now: time.now,
         unconfirmed_jump: time.unconfirmed_jump,
         verified: engine.report.verified,

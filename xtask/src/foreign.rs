@@ -18,19 +18,19 @@ const WINDOWS: [&str; 2] = ["x86_64-pc-windows-msvc", "x86_64-pc-windows-gnu"];
 /// Any of these stands for macOS; the ledger does not look at the processor.
 const MACOS: [&str; 2] = ["aarch64-apple-darwin", "x86_64-apple-darwin"];
 
-/// Checks the ledger for Windows.
+/// Checks the library for Windows; the command line is for Linux and macOS.
 pub(crate) fn windows(workspace: &Workspace) -> Result<Ending, Failure> {
-    check(workspace, &WINDOWS)
+    check(workspace, &WINDOWS, &["--lib"])
 }
 
-/// Checks the ledger for macOS.
+/// Checks the library and the command line for macOS.
 pub(crate) fn macos(workspace: &Workspace) -> Result<Ending, Failure> {
-    check(workspace, &MACOS)
+    check(workspace, &MACOS, &["--lib", "--bins", "--all-features"])
 }
 
 /// Takes the first target whose std is at hand, else lets Debian's toolchain build the
 /// std of the first. It downloads and installs nothing: the wasm step is what may.
-fn check(workspace: &Workspace, targets: &[&str]) -> Result<Ending, Failure> {
+fn check(workspace: &Workspace, targets: &[&str], what: &[&str]) -> Result<Ending, Failure> {
     let program = if let Some(target) = targets.iter().find(|target| sysroot_has(target)) {
         workspace.cargo(["check", "--target", target])
     } else {
@@ -39,9 +39,9 @@ fn check(workspace: &Workspace, targets: &[&str]) -> Result<Ending, Failure> {
             Err(lack) => return Ok(Ending::Unavailable(unavailable(targets[0], &lack))),
         }
     };
-    let what = ["-p", LEDGER, "--lib", "--bins", "--all-features"];
     let target_dir = Workspace::target_dir("foreign");
     program
+        .args(["-p", LEDGER])
         .args(what)
         .args([Path::new("--target-dir"), &target_dir])
         .run()?;

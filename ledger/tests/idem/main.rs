@@ -1,0 +1,20 @@
+//! The command `idem` as its users meet it: the built binary, real processes, real signals.
+//!
+//! Nothing here sleeps. Where one process has to be somewhere before another goes on, the script
+//! that runs under `idem` says so on its output, or waits at a named pipe.
+
+#![cfg(feature = "cli")]
+
+mod desk;
+
+mod care;
+mod endings;
+mod fingerprints;
+mod inspection;
+mod killed;
+mod leases;
+mod output;
+mod replays;
+mod signals;
+mod standard_input;
+mod wrong_calls;
