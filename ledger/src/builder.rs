@@ -6,35 +6,13 @@ use std::time::Duration;
 
 use redb::{Database, StorageBackend};
 
-use crate::clock::{Clock, SystemClock};
-use crate::engine::{Mode, Rights};
+use crate::clock::Clock;
 use crate::error::Error;
+use crate::file::opening;
+use crate::file::platform::Access;
+use crate::file::settings::{Missing, Rollback, Settings, Verify};
+use crate::file::storage::{CommitProfile, Mode, Rights};
 use crate::ledger::Ledger;
-use crate::opening;
-use crate::platform::Access;
-
-/// When the whole file is verified on opening.
-///
-/// redb's reads verify nothing, and damage can hide a record, which would then run again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verify {
-    /// Each time; the right choice for money.
-    Always,
-    /// Never; records are still verified one by one when they are read.
-    Never,
-    /// Where the file has at most this many bytes.
-    UpTo(u64),
-}
-
-/// How a commit reaches the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CommitProfile {
-    /// One sync. After an unclean stop, damage can look like a torn write and cost the newest
-    /// commit; opening reports a repair. The default.
-    OnePhase,
-    /// Two syncs: damage never passes for a torn write, and opening after a crash reads nothing.
-    TwoPhase,
-}
 
 /// Settings for opening a [`Ledger`]; every setter has a default, so none is needed.
 ///
@@ -52,49 +30,11 @@ pub enum CommitProfile {
 /// ```
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it opens a ledger"]
-pub struct Builder {
-    pub(crate) mode: Mode,
-    pub(crate) rights: Rights,
-    pub(crate) access: Access,
-    pub(crate) missing: Missing,
-    pub(crate) verify: Verify,
-    pub(crate) commit: CommitProfile,
-    pub(crate) cache_bytes: usize,
-    pub(crate) busy_timeout: Duration,
-    pub(crate) clock_jump_max: Duration,
-    pub(crate) rollback: Rollback,
-    pub(crate) clock: Arc<dyn Clock>,
-}
-
-/// What opening does where there is no file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Missing {
-    Create,
-    Refuse,
-}
-
-/// What opening does with a file that is older than one already seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rollback {
-    Refuse,
-    Accept,
-}
+pub struct Builder(Settings);
 
 impl Builder {
     pub(crate) fn new() -> Self {
-        Self {
-            mode: Mode::Exclusive,
-            rights: Rights::ReadWrite,
-            access: Access::Usual,
-            missing: Missing::Create,
-            verify: Verify::UpTo(64 * 1024 * 1024),
-            commit: CommitProfile::OnePhase,
-            cache_bytes: 64 * 1024 * 1024,
-            busy_timeout: Duration::from_secs(5),
-            clock_jump_max: Duration::from_secs(365 * 86_400),
-            rollback: Rollback::Refuse,
-            clock: Arc::new(SystemClock::new()),
-        }
+        Self(Settings::default())
     }
 
     /// Lets several processes have the file open, each through a shared ledger. Default: this
@@ -103,63 +43,63 @@ impl Builder {
     /// Claims show that they live by locks on a side file, `PATH.locks`, which must stay beside
     /// the ledger. Commits take two syncs.
     pub fn shared(mut self) -> Self {
-        self.mode = Mode::Shared;
+        self.0.mode = Mode::Shared;
         self
     }
 
     /// Makes new files readable by their owner alone (mode 0600). Elsewhere than on Unix the
     /// folder's rights decide. Default: the process's usual rights.
     pub fn private_files(mut self) -> Self {
-        self.access = Access::Private;
+        self.0.access = Access::Private;
         self
     }
 
     /// Opens for reading alone: nothing is created, repaired or written.
     pub fn read_only(mut self) -> Self {
-        self.rights = Rights::ReadOnly;
-        self.missing = Missing::Refuse;
+        self.0.rights = Rights::ReadOnly;
+        self.0.missing = Missing::Refuse;
         self
     }
 
     /// Refuses to create a missing file. Default: it is created.
     pub fn existing_only(mut self) -> Self {
-        self.missing = Missing::Refuse;
+        self.0.missing = Missing::Refuse;
         self
     }
 
     /// When the whole file is verified. Default: where it has at most 64 MiB.
     pub fn verify(mut self, when: Verify) -> Self {
-        self.verify = when;
+        self.0.verify = when;
         self
     }
 
     /// How a commit reaches the disk. Default: one sync.
     pub fn commit_profile(mut self, profile: CommitProfile) -> Self {
-        self.commit = profile;
+        self.0.commit = profile;
         self
     }
 
     /// The size of the page cache, in bytes. Default: 64 MiB.
     pub fn cache_bytes(mut self, bytes: usize) -> Self {
-        self.cache_bytes = bytes;
+        self.0.cache_bytes = bytes;
         self
     }
 
     /// How long a new claim waits for the writer. Default: 5 s.
     pub fn busy_timeout(mut self, span: Duration) -> Self {
-        self.busy_timeout = span;
+        self.0.busy_timeout = span;
         self
     }
 
     /// How far the wall clock may leap before somebody has to confirm it. Default: 365 days.
     pub fn clock_jump_max(mut self, span: Duration) -> Self {
-        self.clock_jump_max = span;
+        self.0.clock_jump_max = span;
         self
     }
 
     /// Where the time comes from. Default: the operating system.
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
-        self.clock = Arc::new(clock);
+        self.0.clock = Arc::new(clock);
         self
     }
 
@@ -167,7 +107,7 @@ impl Builder {
     /// the fences and the time seen. Call it only after the effects of the missing claims were
     /// checked. Default: refused as [`Error::RolledBack`].
     pub fn accept_rollback(mut self) -> Self {
-        self.rollback = Rollback::Accept;
+        self.0.rollback = Rollback::Accept;
         self
     }
 
@@ -182,7 +122,7 @@ impl Builder {
     ///
     /// Reads the whole file where it is verified.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Ledger, Error> {
-        opening::open_file(self, path.as_ref()).map(Ledger::from_engine)
+        opening::open_file(self.0, path.as_ref()).map(Ledger::from_engine)
     }
 
     /// Opens a ledger on storage of the caller's own, exclusively: in the browser, in memory, or
@@ -192,7 +132,7 @@ impl Builder {
     ///
     /// As for [`Builder::open`].
     pub fn open_backend(self, storage: impl StorageBackend) -> Result<Ledger, Error> {
-        opening::open_backend(self, storage).map(Ledger::from_engine)
+        opening::open_backend(self.0, storage).map(Ledger::from_engine)
     }
 
     /// Adds a ledger to a database that the application has open, so that both share
@@ -203,6 +143,6 @@ impl Builder {
     ///
     /// [`Error::AlreadyOpenHere`] for a second ledger on the same database.
     pub fn attach(self, database: Arc<Database>) -> Result<Ledger, Error> {
-        opening::attach(self, database).map(Ledger::from_engine)
+        opening::attach(self.0, database).map(Ledger::from_engine)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -352,4 +353,17 @@ pub(crate) fn in_commit(error: redb::CommitError) -> Error {
         error @ redb::Error::TransactionPoisoned => Error::Storage(Cause::new(error.to_string())),
         error => Error::CommitUnknown(Cause::new(error.to_string())),
     }
+}
+
+/// redb trusts a file that was closed cleanly and may panic on a damaged one. Here that is an
+/// error like every other damage.
+pub(crate) fn no_panic<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let what = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("the storage engine panicked");
+        Err(Error::damaged_file(what))
+    })
 }

@@ -8,21 +8,22 @@ use std::time::Duration;
 
 use redb::Database;
 
-use crate::backup::{self, BackupReport};
 use crate::builder::Builder;
-use crate::check::{self, CheckReport};
-use crate::compaction::{self, Compacted};
+use crate::care::backup::{self, BackupReport};
+use crate::care::check::{self, CheckReport};
+use crate::care::compaction::{self, Compacted};
+use crate::care::record_handle::RecordHandle;
+use crate::care::records::{RecordFilter, Records};
+use crate::care::stats::{self, Stats};
+use crate::care::sweeper::Sweeper;
 use crate::decision::{Fingerprint, Key, Namespace, Timestamp};
-use crate::engine::Engine;
 use crate::error::Error;
-use crate::group_commit::Patience;
-use crate::record_handle::RecordHandle;
-use crate::records::{RecordFilter, Records};
-use crate::request::Request;
-use crate::stats::{self, Stats};
-use crate::sweeper::Sweeper;
-use crate::write_store::Swept;
-use crate::write_txn::WriteTxn;
+use crate::file::storage::OpenReport;
+use crate::operation::request::Request;
+use crate::operation::write_txn::WriteTxn;
+use crate::store::engine::Engine;
+use crate::store::group_commit::Patience;
+use crate::store::write_store::Swept;
 
 /// A ledger of idempotent operations in one file. Clones share it; the last one closes it.
 ///
@@ -165,7 +166,10 @@ impl Ledger {
     ///
     /// When the system has no thread left.
     pub fn sweep_every(&self, period: Duration, max: usize) -> Sweeper {
-        Sweeper::start(self.clone(), Arc::clone(&self.engine.clock), period, max)
+        Sweeper::start(Arc::clone(&self.engine.holder.clock), period, {
+            let ledger = self.clone();
+            move || ledger.sweep(max)
+        })
     }
 
     /// Gives unused pages back to the file system.
@@ -218,7 +222,7 @@ impl Ledger {
     pub fn confirm_clock(&self) -> Result<Timestamp, Error> {
         self.engine.check_writable()?;
         self.engine.submit(Patience::Bounded, 0, |store| {
-            let now = store.engine.believe_wall_clock();
+            let now = store.holder.believe_wall_clock();
             store.raise_floor(now)?;
             Ok(now)
         })
@@ -244,20 +248,17 @@ impl Ledger {
     /// [`Error`] when the last pages could not be written; what was acknowledged is on disk all
     /// the same.
     pub fn close(self) -> Result<(), Error> {
-        let _lead = self
-            .engine
-            .commits
-            .lead_alone(&*self.engine.clock, Patience::Bounded)?;
+        let _lead = self.engine.lead_alone()?;
         self.engine.close()
     }
 
     /// The ledger's time, which never runs back.
     pub fn now(&self) -> Timestamp {
-        self.engine.now()
+        self.engine.holder.now()
     }
 
     /// What opening found: whether the file was repaired, whether it was verified.
-    pub fn open_report(&self) -> crate::opening::OpenReport {
+    pub fn open_report(&self) -> OpenReport {
         self.engine.report
     }
 }

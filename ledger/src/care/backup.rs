@@ -1,0 +1,138 @@
+//! A copy of the ledger while it is in use.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+
+use redb::backends::FileBackend;
+use redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend, TableDefinition, Value};
+
+use crate::error::no_panic;
+use crate::error::{Error, before_commit, in_commit};
+use crate::file::platform::{self, Access};
+use crate::file::storage::{Base, Rights};
+use crate::store::engine::Engine;
+use crate::store::group_commit::Patience;
+use crate::store::tables::{EXPIRY, META, NAMESPACES, RECORDS};
+
+/// What a backup is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackupReport {
+    /// The size of the copy in bytes.
+    pub bytes: u64,
+}
+
+const CHUNK_BYTES: usize = 1024 * 1024;
+
+/// Copies under a name of its own and gives it the wanted one only when it is whole.
+pub(crate) fn backup(engine: &Engine, path: &Path) -> Result<BackupReport, Error> {
+    engine.check_usable()?;
+    if path.exists() {
+        return Err(Error::io(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            format!("{} exists; a backup replaces nothing", path.display()),
+        )));
+    }
+    let file = platform::create_new(path, Access::Private).map_err(Error::io)?;
+    let copied = match engine.rights() {
+        Rights::ReadWrite => copy_file(engine, file).and_then(|()| settle(path)),
+        Rights::ReadOnly => copy_tables(engine, file),
+    };
+    if let Err(error) = copied {
+        // Half a backup is worse than none.
+        let _ = fs::remove_file(path);
+        return Err(error);
+    }
+    platform::sync_folder_of(path).map_err(Error::io)?;
+    let bytes = fs::metadata(path).map_err(Error::io)?.len();
+    Ok(BackupReport { bytes })
+}
+
+/// Copies the bytes while nobody commits: the writer is held, here and in other processes.
+fn copy_file(engine: &Engine, mut target: File) -> Result<(), Error> {
+    let source = engine.storage.backend().ok_or(Error::Unsupported {
+        reason: "an attached database is copied by the application that has its file",
+    })?;
+    let _lead = engine.lead_alone()?;
+    engine.reopen_as_leader()?;
+    let base = engine.base()?;
+    let transaction = engine.begin_write(&base, Patience::Bounded)?;
+    let copied = copy_bytes(source, &mut target);
+    engine.roll_back(transaction);
+    copied.map_err(Error::io)
+}
+
+fn copy_bytes(source: &impl StorageBackend, target: &mut File) -> io::Result<()> {
+    let bytes = source.len()?;
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut at = 0;
+    while at < bytes {
+        let left = usize::try_from(bytes - at).unwrap_or(CHUNK_BYTES);
+        let part = &mut chunk[..left.min(CHUNK_BYTES)];
+        source.read(at, part)?;
+        target.write_all(part)?;
+        at += part.len() as u64;
+    }
+    target.sync_all()
+}
+
+/// The copy looks like a file after a crash. Opened once it is verified, repaired and closed, so
+/// that whoever needs it in a hurry finds it ready.
+fn settle(path: &Path) -> Result<(), Error> {
+    no_panic(|| {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(path)
+            .map_err(Error::io)?;
+        let backend = FileBackend::new(file).map_err(before_commit)?;
+        let mut builder = Database::builder();
+        builder.set_check_integrity_on_open(true);
+        let database = builder
+            .create_with_backend(backend)
+            .map_err(before_commit)?;
+        database.close().map_err(before_commit)
+    })
+}
+
+/// Copies the ledger's tables from a snapshot, for a handle that may not hold the writer.
+fn copy_tables(engine: &Engine, target: File) -> Result<(), Error> {
+    let base = engine.base()?;
+    let source = match &*base {
+        Base::Owned(database) => database.begin_read(),
+        Base::Lent(database) => database.begin_read(),
+        Base::ReadOnly(database) => database.begin_read(),
+    };
+    let source = source.map_err(before_commit)?;
+    no_panic(|| {
+        let backend = FileBackend::new(target).map_err(before_commit)?;
+        let copy = Database::builder()
+            .create_with_backend(backend)
+            .map_err(before_commit)?;
+        let transaction = copy.begin_write().map_err(before_commit)?;
+        copy_table(&source, &transaction, META)?;
+        copy_table(&source, &transaction, NAMESPACES)?;
+        copy_table(&source, &transaction, RECORDS)?;
+        copy_table(&source, &transaction, EXPIRY)?;
+        transaction.commit().map_err(in_commit)?;
+        copy.close().map_err(before_commit)
+    })
+}
+
+fn copy_table<V: Value + 'static>(
+    source: &ReadTransaction,
+    target: &redb::WriteTransaction,
+    definition: TableDefinition<'_, &'static [u8], V>,
+) -> Result<(), Error> {
+    let table = match source.open_table(definition) {
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(()),
+        table => table.map_err(before_commit)?,
+    };
+    let mut copy = target.open_table(definition).map_err(before_commit)?;
+    for row in table.range::<&[u8]>(..).map_err(before_commit)? {
+        let (key, value) = row.map_err(before_commit)?;
+        copy.insert(key.value(), value.value())
+            .map_err(before_commit)?;
+    }
+    Ok(())
+}

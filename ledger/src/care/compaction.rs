@@ -1,0 +1,46 @@
+//! Giving unused pages back to the file system.
+
+use redb::{CompactionError, StorageBackend};
+
+use crate::error::{Error, before_commit};
+use crate::file::storage::Base;
+use crate::store::engine::Engine;
+
+/// What a compaction did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compacted {
+    /// The size of the file before.
+    pub bytes_before: u64,
+    /// The size of the file after.
+    pub bytes_after: u64,
+}
+
+pub(crate) fn compact(engine: &Engine) -> Result<Compacted, Error> {
+    engine.check_writable()?;
+    let backend = engine.storage.backend().ok_or(Error::Unsupported {
+        reason: "an attached database is compacted by the application that has it: redb demands \
+                 that nobody else uses it meanwhile",
+    })?;
+    let _lead = engine.lead_alone()?;
+    engine.reopen_as_leader()?;
+    engine.check_place()?;
+    let bytes_before = backend.len().map_err(Error::io)?;
+    engine.with_base_alone(|base| match base {
+        Base::Owned(database) => match database.compact() {
+            Ok(_) => Ok(()),
+            Err(CompactionError::TransactionInProgress) => Err(Error::Busy {
+                waited: std::time::Duration::ZERO,
+            }),
+            Err(error) => {
+                engine.mark_failed();
+                Err(before_commit(error))
+            }
+        },
+        Base::Lent(_) | Base::ReadOnly(_) => Err(Error::ReadOnly),
+    })?;
+    let bytes_after = backend.len().map_err(Error::io)?;
+    Ok(Compacted {
+        bytes_before,
+        bytes_after,
+    })
+}

@@ -1,0 +1,9 @@
+//! Looking at a ledger, mending it, keeping it small.
+
+pub(crate) mod backup;
+pub(crate) mod check;
+pub(crate) mod compaction;
+pub(crate) mod record_handle;
+pub(crate) mod records;
+pub(crate) mod stats;
+pub(crate) mod sweeper;

@@ -1,0 +1,148 @@
+//! All records, one after the other.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use redb::Range;
+
+use crate::care::record_handle::{RecordInfo, RecordState, Whose};
+use crate::decision::Namespace;
+use crate::error::no_panic;
+use crate::error::{Error, before_commit};
+use crate::store::engine::Engine;
+use crate::store::snapshot::record_from;
+use crate::store::tables::{NamespaceId, is_tail_key, namespace_prefix, parse_record_key};
+
+/// Which records [`Ledger::records`](crate::Ledger::records) gives.
+///
+/// ```
+/// use idempotency_ledger::{Ledger, RecordFilter, RecordState};
+///
+/// let ledger = Ledger::in_memory()?;
+/// let interrupted = RecordFilter::all().state(RecordState::Interrupted);
+/// assert_eq!(ledger.records(interrupted)?.count(), 0);
+/// # Ok::<(), idempotency_ledger::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use = "a filter does nothing until it is used"]
+pub struct RecordFilter {
+    namespace: Option<String>,
+    state: Option<RecordState>,
+}
+
+impl RecordFilter {
+    /// All records.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Only those of one namespace.
+    pub fn namespace(mut self, namespace: &Namespace) -> Self {
+        self.namespace = Some(namespace.name().to_owned());
+        self
+    }
+
+    /// Only those in one state.
+    pub fn state(mut self, state: RecordState) -> Self {
+        self.state = Some(state);
+        self
+    }
+}
+
+/// The records of a ledger, in the order of namespace, key and scope, as of one commit.
+///
+/// While it lives, the pages it reads from cannot be reused.
+pub struct Records {
+    engine: Arc<Engine>,
+    names: HashMap<NamespaceId, String>,
+    rows: Option<Range<'static, &'static [u8], &'static [u8]>>,
+    state: Option<RecordState>,
+}
+
+impl fmt::Debug for Records {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Records").finish_non_exhaustive()
+    }
+}
+
+impl Records {
+    pub(crate) fn open(engine: &Arc<Engine>, filter: RecordFilter) -> Result<Self, Error> {
+        let RecordFilter { namespace, state } = filter;
+        let snapshot = engine.own_snapshot()?;
+        no_panic(|| {
+            let names: HashMap<_, _> = snapshot
+                .namespaces()?
+                .into_iter()
+                .map(|(name, row)| (NamespaceId(row.id), name))
+                .collect();
+            let wanted = namespace.as_ref().map(|wanted| {
+                names
+                    .iter()
+                    .find(|(_, name)| *name == wanted)
+                    .map(|(id, _)| *id)
+            });
+            let rows = match wanted {
+                None => Some(snapshot.records.range::<&[u8]>(..).map_err(before_commit)?),
+                Some(None) => None,
+                Some(Some(id)) => {
+                    let start = namespace_prefix(id);
+                    let end = crate::store::tables::tail_key(id);
+                    let range = start.as_slice()..end.as_slice();
+                    Some(
+                        snapshot
+                            .records
+                            .range::<&[u8]>(range)
+                            .map_err(before_commit)?,
+                    )
+                }
+            };
+            Ok(Self {
+                engine: Arc::clone(engine),
+                names,
+                rows,
+                state,
+            })
+        })
+    }
+
+    fn read_next(&mut self) -> Result<Option<RecordInfo>, Error> {
+        let Some(rows) = &mut self.rows else {
+            return Ok(None);
+        };
+        for row in rows.by_ref() {
+            let (key, sealed) = row.map_err(before_commit)?;
+            if is_tail_key(key.value()) {
+                continue;
+            }
+            let record_key = key.value();
+            let record = record_from(record_key, sealed.value(), |id| {
+                self.names.get(&id).cloned().unwrap_or_default()
+            })?;
+            let Some((id, key, scope)) = parse_record_key(record_key) else {
+                return Err(Error::damaged_file("a record has a key that is none"));
+            };
+            let namespace = self.names.get(&id).cloned().unwrap_or_default();
+            let whose = Whose {
+                namespace,
+                key,
+                scope,
+            };
+            match RecordInfo::settled(&self.engine, whose, record_key, record)? {
+                Some(info) if self.state.is_none_or(|state| state == info.state()) => {
+                    return Ok(Some(info));
+                }
+                Some(_) | None => {}
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Iterator for Records {
+    type Item = Result<RecordInfo, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        no_panic(|| self.read_next()).transpose()
+    }
+}

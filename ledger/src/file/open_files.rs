@@ -1,0 +1,50 @@
+//! One ledger per file and process: two registries of live claims would contradict each other.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+
+use redb::Database;
+
+use crate::clock::locked;
+use crate::error::Error;
+use crate::file::platform::FileIdentity;
+
+static OPEN: Mutex<Option<HashSet<What>>> = Mutex::new(None);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum What {
+    File(FileIdentity),
+    /// A database that the application lends, by where it lies in memory.
+    Lent(usize),
+}
+
+/// Says that this process has a file open; dropping it takes that back.
+#[derive(Debug)]
+pub(crate) struct OpenHere(What);
+
+impl OpenHere {
+    pub(crate) fn file(identity: FileIdentity) -> Result<Self, Error> {
+        Self::register(What::File(identity))
+    }
+
+    pub(crate) fn lent(database: &Arc<Database>) -> Result<Self, Error> {
+        Self::register(What::Lent(Arc::as_ptr(database).addr()))
+    }
+
+    fn register(what: What) -> Result<Self, Error> {
+        let mut open = locked(&OPEN);
+        if open.get_or_insert_with(HashSet::new).insert(what.clone()) {
+            Ok(Self(what))
+        } else {
+            Err(Error::AlreadyOpenHere)
+        }
+    }
+}
+
+impl Drop for OpenHere {
+    fn drop(&mut self) {
+        if let Some(open) = locked(&OPEN).as_mut() {
+            open.remove(&self.0);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The settings that a ledger is opened with, as plain data.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Clock, SystemClock};
+use crate::file::platform::Access;
+use crate::file::storage::{CommitProfile, Mode, Rights};
+
+/// When the whole file is verified on opening.
+///
+/// redb's reads verify nothing, and damage can hide a record, which would then run again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verify {
+    /// Each time; the right choice for money.
+    Always,
+    /// Never; records are still verified one by one when they are read.
+    Never,
+    /// Where the file has at most this many bytes.
+    UpTo(u64),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) mode: Mode,
+    pub(crate) rights: Rights,
+    pub(crate) access: Access,
+    pub(crate) missing: Missing,
+    pub(crate) verify: Verify,
+    pub(crate) commit: CommitProfile,
+    pub(crate) cache_bytes: usize,
+    pub(crate) busy_timeout: Duration,
+    pub(crate) clock_jump_max: Duration,
+    pub(crate) rollback: Rollback,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// What opening does where there is no file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    Create,
+    Refuse,
+}
+
+/// What opening does with a file that is older than one already seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rollback {
+    Refuse,
+    Accept,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Exclusive,
+            rights: Rights::ReadWrite,
+            access: Access::Usual,
+            missing: Missing::Create,
+            verify: Verify::UpTo(64 * 1024 * 1024),
+            commit: CommitProfile::OnePhase,
+            cache_bytes: 64 * 1024 * 1024,
+            busy_timeout: Duration::from_secs(5),
+            clock_jump_max: Duration::from_secs(365 * 86_400),
+            rollback: Rollback::Refuse,
+            clock: Arc::new(SystemClock::new()),
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The storage behind a ledger, and how a database is opened on it, once and again.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use redb::{
+    ConcurrencyMode, Database, DatabaseError, ReadOnlyDatabase, StorageBackend, StorageError,
+};
+
+use crate::error::{Cause, Error, before_commit, no_panic};
+use crate::file::head::highest_stored;
+use crate::file::held_backend::HeldBackend;
+use crate::file::settings::Settings;
+use crate::store::codec::Floor;
+
+/// How the file is shared with others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// This process alone has the file.
+    Exclusive,
+    /// Several processes have it, each through a ledger.
+    Shared,
+    /// The application has the database and lends it.
+    Attached,
+}
+
+impl Mode {
+    pub(crate) const fn has_other_writers(self) -> bool {
+        matches!(self, Self::Shared)
+    }
+}
+
+/// Whether the handle may write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rights {
+    ReadWrite,
+    ReadOnly,
+}
+
+pub(crate) enum Base {
+    Owned(Database),
+    Lent(Arc<Database>),
+    ReadOnly(ReadOnlyDatabase),
+}
+
+impl std::fmt::Debug for Base {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Base")
+    }
+}
+
+/// How a commit reaches the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitProfile {
+    /// One sync. After an unclean stop, damage can look like a torn write and cost the newest
+    /// commit; opening reports a repair. The default.
+    OnePhase,
+    /// Two syncs: damage never passes for a torn write, and opening after a crash reads nothing.
+    TwoPhase,
+}
+
+/// What opening found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct OpenReport {
+    /// Whether the file had not been closed cleanly and was repaired. With one-phase commits the
+    /// newest commit may be lost if the storage was damaged at the same time.
+    pub repaired: bool,
+    /// Whether the whole file was verified.
+    pub verified: bool,
+}
+
+/// The storage behind a ledger, and how a database is opened on it again.
+#[derive(Debug)]
+pub(crate) struct Storage {
+    kind: StorageKind,
+    mode: Mode,
+    commit: CommitProfile,
+    cache_bytes: usize,
+}
+
+#[derive(Debug)]
+pub(crate) enum StorageKind {
+    Held(HeldBackend),
+    Lent,
+    ReadOnly(PathBuf),
+}
+
+impl Storage {
+    pub(crate) fn of(settings: &Settings, kind: StorageKind) -> Self {
+        Self {
+            kind,
+            mode: settings.mode,
+            commit: settings.commit,
+            cache_bytes: settings.cache_bytes,
+        }
+    }
+
+    pub(crate) const fn commit_profile(&self) -> CommitProfile {
+        self.commit
+    }
+
+    /// The bytes under the database, where the ledger has them.
+    pub(crate) const fn backend(&self) -> Option<&HeldBackend> {
+        match &self.kind {
+            StorageKind::Held(backend) => Some(backend),
+            StorageKind::Lent | StorageKind::ReadOnly(_) => None,
+        }
+    }
+
+    /// How large the file is, where the ledger has it.
+    pub(crate) fn file_bytes(&self) -> Result<Option<u64>, Error> {
+        let bytes = match &self.kind {
+            StorageKind::Held(backend) => backend.len().map(Some),
+            StorageKind::ReadOnly(path) => fs::metadata(path).map(|file| Some(file.len())),
+            StorageKind::Lent => Ok(None),
+        };
+        bytes.map_err(Error::io)
+    }
+
+    /// Replaces a database that has latched an error by a fresh one on the same storage.
+    pub(crate) fn replace(&self, old: Option<Base>) -> Result<(Base, Floor), Error> {
+        match &self.kind {
+            StorageKind::Held(backend) => {
+                backend.start_replacing();
+                drop(old);
+                let repaired = Arc::default();
+                let opened =
+                    no_panic(|| self.open_database(backend, Verification::Skip, &repaired));
+                // Without a database the locks are kept for the next attempt.
+                let database = opened?;
+                backend.end_replacing();
+                let reached = highest_stored(&database)?;
+                Ok((Base::Owned(database), reached))
+            }
+            StorageKind::ReadOnly(path) => {
+                drop(old);
+                let database = self.open_read_only(path)?;
+                let reached = highest_stored(&database)?;
+                Ok((Base::ReadOnly(database), reached))
+            }
+            StorageKind::Lent => Err(Error::Storage(Cause::new(
+                "the attached database has failed; close it and attach the reopened one",
+            ))),
+        }
+    }
+
+    pub(crate) fn open_database(
+        &self,
+        backend: &HeldBackend,
+        verification: Verification,
+        repaired: &Arc<AtomicBool>,
+    ) -> Result<Database, Error> {
+        let mut builder = self.redb_builder();
+        builder.set_check_integrity_on_open(verification == Verification::Whole);
+        let seen = Arc::clone(repaired);
+        builder.set_repair_callback(move |_| seen.store(true, Ordering::SeqCst));
+        builder
+            .create_with_backend(backend.clone())
+            .map_err(in_opening)
+    }
+
+    pub(crate) fn open_read_only(&self, path: &Path) -> Result<ReadOnlyDatabase, Error> {
+        no_panic(|| self.redb_builder().open_read_only(path).map_err(in_opening))
+    }
+
+    pub(crate) fn redb_builder(&self) -> redb::Builder {
+        let mut builder = Database::builder();
+        builder.set_cache_size(self.cache_bytes);
+        builder.set_concurrency_mode(match self.mode {
+            Mode::Shared => ConcurrencyMode::MultiWriter,
+            Mode::Exclusive | Mode::Attached => ConcurrencyMode::ExclusiveWriter,
+        });
+        builder
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verification {
+    Whole,
+    Skip,
+}
+
+pub(crate) fn in_opening(error: DatabaseError) -> Error {
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => Error::AlreadyOpen,
+        DatabaseError::RepairAborted => Error::NeedsRepair,
+        DatabaseError::Storage(StorageError::Io(error))
+            if error.kind() == io::ErrorKind::InvalidData =>
+        {
+            Error::NotALedger {
+                found: "it is not a redb database",
+            }
+        }
+        DatabaseError::Storage(StorageError::Io(error))
+            if error.kind() == io::ErrorKind::UnexpectedEof =>
+        {
+            Error::damaged_file("the file is cut short")
+        }
+        DatabaseError::Storage(error) => before_commit(error),
+        error => Error::Storage(Cause::new(error.to_string())),
+    }
+}

@@ -1,0 +1,185 @@
+//! Which claims live in this process, and who waits for them.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, ThreadId};
+
+use crate::clock::{Signal, locked};
+use crate::decision::{Fence, Liveness, Work};
+use crate::holder::side_file::SideFile;
+
+/// What may be said of a claim that is not in this process's registry.
+#[derive(Debug)]
+pub(crate) enum Witness {
+    /// The file is held exclusively, so nobody else can hold a claim: it is gone.
+    Exclusive,
+    /// Others hold claims, and their locks can be seen.
+    Locks(SideFile),
+    /// Others may hold claims, and nothing shows it.
+    Nothing,
+}
+
+#[derive(Debug)]
+pub(crate) struct LiveClaims {
+    witness: Witness,
+    living: Mutex<HashMap<Fence, Living>>,
+    waiting: Mutex<HashMap<Vec<u8>, Vec<Signal>>>,
+}
+
+#[derive(Debug)]
+struct Living {
+    identity: Vec<u8>,
+    thread: ThreadId,
+}
+
+impl LiveClaims {
+    pub(crate) fn new(witness: Witness) -> Arc<Self> {
+        Arc::new(Self {
+            witness,
+            living: Mutex::default(),
+            waiting: Mutex::default(),
+        })
+    }
+
+    /// Registers a claim before it commits: whoever sees the record sees that it lives.
+    pub(crate) fn register(
+        self: &Arc<Self>,
+        fence: Fence,
+        identity: &[u8],
+    ) -> io::Result<LiveClaim> {
+        let is_locked = match &self.witness {
+            Witness::Locks(side) => side.lock_claim(fence)?,
+            Witness::Exclusive | Witness::Nothing => false,
+        };
+        let living = Living {
+            identity: identity.to_vec(),
+            thread: thread::current().id(),
+        };
+        locked(&self.living).insert(fence, living);
+        Ok(LiveClaim {
+            claims: Arc::clone(self),
+            fence,
+            is_locked,
+        })
+    }
+
+    pub(crate) fn liveness(&self, fence: Fence) -> Liveness {
+        if locked(&self.living).contains_key(&fence) {
+            return Liveness::Alive;
+        }
+        match &self.witness {
+            Witness::Exclusive => Liveness::Gone,
+            Witness::Locks(side) => side.liveness(fence),
+            Witness::Nothing => Liveness::Unknown,
+        }
+    }
+
+    pub(crate) fn work(&self, fence: Fence) -> Work {
+        match &self.witness {
+            Witness::Locks(side) => side.work(fence),
+            Witness::Exclusive | Witness::Nothing => Work::Ended,
+        }
+    }
+
+    pub(crate) fn side_file(&self) -> Option<&SideFile> {
+        match &self.witness {
+            Witness::Locks(side) => Some(side),
+            Witness::Exclusive | Witness::Nothing => None,
+        }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        locked(&self.living).len()
+    }
+
+    /// Whether this process holds a claim on the key; its end will wake those who wait.
+    pub(crate) fn holds(&self, identity: &[u8]) -> bool {
+        locked(&self.living)
+            .values()
+            .any(|living| living.identity == identity)
+    }
+
+    /// Whether the current thread was the last to use a living claim on the key: it would wait
+    /// for itself.
+    pub(crate) fn is_own(&self, identity: &[u8]) -> bool {
+        let thread = thread::current().id();
+        locked(&self.living)
+            .values()
+            .any(|living| living.thread == thread && living.identity == identity)
+    }
+
+    /// Starts waiting for a claim on the key to end. Enter before looking at the record, or an
+    /// end in between is missed.
+    pub(crate) fn enter(self: &Arc<Self>, identity: &[u8]) -> Waiting {
+        let signal = Signal::default();
+        locked(&self.waiting)
+            .entry(identity.to_vec())
+            .or_default()
+            .push(signal.clone());
+        Waiting {
+            claims: Arc::clone(self),
+            identity: identity.to_vec(),
+            signal,
+        }
+    }
+
+    /// Lets everybody who waits for the key decide anew. All of them: the decision lets exactly
+    /// one in, and a waiter that was cancelled meanwhile cannot swallow the wake of another.
+    pub(crate) fn wake(&self, identity: &[u8]) {
+        if let Some(signals) = locked(&self.waiting).get(identity) {
+            signals.iter().for_each(Signal::fire);
+        }
+    }
+}
+
+/// A living claim's entry. Dropping it says that the claim has ended; that does no disk write.
+#[derive(Debug)]
+pub(crate) struct LiveClaim {
+    claims: Arc<LiveClaims>,
+    fence: Fence,
+    is_locked: bool,
+}
+
+impl LiveClaim {
+    /// Remembers which thread used the claim last.
+    pub(crate) fn touch(&self) {
+        if let Some(living) = locked(&self.claims.living).get_mut(&self.fence) {
+            living.thread = thread::current().id();
+        }
+    }
+}
+
+impl Drop for LiveClaim {
+    fn drop(&mut self) {
+        let living = locked(&self.claims.living).remove(&self.fence);
+        if self.is_locked
+            && let Witness::Locks(side) = &self.claims.witness
+        {
+            side.unlock_claim(self.fence);
+        }
+        if let Some(living) = living {
+            self.claims.wake(&living.identity);
+        }
+    }
+}
+
+/// A place among those who wait for a key.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    claims: Arc<LiveClaims>,
+    identity: Vec<u8>,
+    pub(crate) signal: Signal,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut waiting = locked(&self.claims.waiting);
+        if let Some(signals) = waiting.get_mut(&self.identity) {
+            signals.retain(|signal| !signal.is(&self.signal));
+            if signals.is_empty() {
+                waiting.remove(&self.identity);
+            }
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What a request asks for, checked once and shared by everything that serves it.
+
+use std::sync::Arc;
+
+use crate::decision::{Fingerprint, Key, Namespace, Scope, child_key};
+use crate::error::{Error, Invalid};
+use crate::store::tables::{NamespaceId, record_key};
+
+/// The longest program name that is stored.
+const PROGRAM_BYTES_MAX: usize = 255;
+
+/// The identity of an operation and what it asks for.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) namespace: Namespace,
+    pub(crate) key: Key,
+    pub(crate) scope: Scope,
+    /// The fingerprint of the request; behind it what older algorithms make of it.
+    pub(crate) fingerprints: Vec<Fingerprint>,
+    pub(crate) program: String,
+}
+
+impl Asked {
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.namespace.current_policy().check()?;
+        let bytes = self.program.len();
+        if bytes > PROGRAM_BYTES_MAX {
+            let (what, limit) = ("program's name", PROGRAM_BYTES_MAX);
+            return Err(Error::Invalid(Invalid::TooLong { what, bytes, limit }));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        self.fingerprints
+            .first()
+            .copied()
+            .unwrap_or(Fingerprint::NONE)
+    }
+
+    pub(crate) fn record_key(&self, namespace: NamespaceId) -> Vec<u8> {
+        record_key(namespace, &self.key, &self.scope)
+    }
+
+    /// The operation's name among those of this process, before its namespace has a number.
+    pub(crate) fn identity(&self) -> Vec<u8> {
+        identity(self.namespace.name(), &self.key, &self.scope)
+    }
+
+    pub(crate) fn child_key(&self, fingerprint: &Fingerprint, label: &str) -> Key {
+        child_key(&self.namespace, &self.scope, &self.key, fingerprint, label)
+    }
+
+    pub(crate) fn check_response(&self, bytes: usize) -> Result<(), Error> {
+        let limit = self.namespace.current_policy().response_limit();
+        if bytes as u64 > limit {
+            return Err(Error::Invalid(Invalid::Response { bytes, limit }));
+        }
+        Ok(())
+    }
+
+    /// About how many bytes an operation adds to a batch, beside its response.
+    pub(crate) fn batch_bytes(&self) -> usize {
+        self.key.as_str().len() + self.scope.as_bytes().len() + self.program.len() + 256
+    }
+}
+
+pub(crate) fn identity(namespace: &str, key: &Key, scope: &Scope) -> Vec<u8> {
+    let parts = [
+        namespace.as_bytes(),
+        key.as_str().as_bytes(),
+        scope.as_bytes(),
+    ];
+    parts.join(&0)
+}
+
+/// An operation with the place of its record.
+#[derive(Clone, Debug)]
+pub(crate) struct Placed {
+    pub(crate) asked: Arc<Asked>,
+    pub(crate) record_key: Arc<[u8]>,
+}

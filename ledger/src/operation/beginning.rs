@@ -1,0 +1,319 @@
+//! Beginning an operation inside a write transaction, for a batch and for a caller's own alike.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::decision::{
+    Decision, Fence, KeyAge, Liveness, NewClaim, PolicyStamp, Record, Room, State, Timestamp, Work,
+    claim, decide, key_age, may_take_over, take_over,
+};
+use crate::error::Error;
+use crate::holder::Holder;
+use crate::holder::live_claims::LiveClaim;
+use crate::operation::asked::{Asked, Placed};
+use crate::operation::refusal::{EndingError, Refusal};
+use crate::operation::replay::Replay;
+use crate::store::engine::Engine;
+use crate::store::snapshot::Snapshot;
+use crate::store::tables::NamespaceId;
+use crate::store::write_store::WriteStore;
+
+/// What beginning an operation came to.
+pub(crate) enum Begun {
+    Claimed(Started),
+    Replay(Replay),
+    Interrupted {
+        placed: Placed,
+        record: Record,
+        overdue: bool,
+        work: Work,
+    },
+    InProgress {
+        retry_after: Duration,
+        lease_left: Duration,
+    },
+    Refused(Refusal),
+}
+
+impl Begun {
+    /// How long the lease of an operation in progress still runs.
+    pub(crate) fn lease_left(&self) -> Option<Duration> {
+        match self {
+            Self::InProgress { lease_left, .. } => Some(*lease_left),
+            Self::Claimed(_) | Self::Replay(_) | Self::Interrupted { .. } | Self::Refused(_) => {
+                None
+            }
+        }
+    }
+}
+
+/// A claim that is written, with the entry that says it lives.
+pub(crate) struct Started {
+    pub(crate) placed: Placed,
+    pub(crate) record: Record,
+    pub(crate) live: LiveClaim,
+}
+
+/// Answers from the state of the last commit what needs no writer; `None` for a possible claim.
+///
+/// A holder that completes commits first and is gone then. So "gone" holds only for a record that
+/// is still the same when it is read again behind the evidence; otherwise the answer is decided
+/// anew, which a record allows once for each of its commits.
+pub(crate) fn look(engine: &Engine, asked: &Arc<Asked>) -> Result<Option<Begun>, Error> {
+    loop {
+        let begun = engine.read(|snapshot| look_at(engine, snapshot, asked))?;
+        match &begun {
+            Some(Begun::Interrupted { placed, record, .. })
+                if !is_unchanged(engine, &placed.record_key, record)? => {}
+            _ => return Ok(begun),
+        }
+    }
+}
+
+/// Whether a claim is still stored as it was read before somebody looked for its holder.
+pub(crate) fn is_unchanged(
+    engine: &Engine,
+    record_key: &[u8],
+    seen: &Record,
+) -> Result<bool, Error> {
+    let now = engine.read(|snapshot| snapshot.get(record_key))?;
+    Ok(now.is_some_and(|record| record.fence == seen.fence && record.is_claimed()))
+}
+
+fn look_at(
+    engine: &Engine,
+    snapshot: &Snapshot,
+    asked: &Arc<Asked>,
+) -> Result<Option<Begun>, Error> {
+    let Some(id) = engine.namespace_id(snapshot, asked.namespace.name())? else {
+        return Ok(None);
+    };
+    let record_key = asked.record_key(id);
+    let Some(record) = snapshot.get(&record_key)? else {
+        return Ok(None);
+    };
+    let now = now_of(engine, snapshot, id)?;
+    let liveness = liveness_of(&engine.holder, &record);
+    let policy = asked.namespace.current_policy();
+    let decision = decide(
+        Some(&record),
+        &asked.fingerprints,
+        KeyAge::Accepted,
+        Room::Free,
+        policy.retry_hint_span(),
+        liveness,
+        now,
+    );
+    if let Decision::Fresh | Decision::Expired = decision {
+        return Ok(None);
+    }
+    let placed = Placed {
+        asked: Arc::clone(asked),
+        record_key: record_key.into(),
+    };
+    let work = work_of(&engine.holder, decision, &record);
+    if takes_over(asked, decision, work) {
+        return Ok(None);
+    }
+    Ok(Some(answer(placed, record, decision, work, now)))
+}
+
+/// The time for a decision on a snapshot: other processes may have seen a later one.
+fn now_of(engine: &Engine, snapshot: &Snapshot, id: NamespaceId) -> Result<Timestamp, Error> {
+    let now = engine.holder.now();
+    if !engine.holder.mode().has_other_writers() {
+        return Ok(now);
+    }
+    let tail = snapshot.tail(id)?;
+    Ok(now.max(Timestamp::from_unix_ms(tail.mark_ms)))
+}
+
+/// Only a claim's holder is looked for; an answer needs none.
+fn liveness_of(holder: &Holder, record: &Record) -> Liveness {
+    match record.completed() {
+        Some(_) => Liveness::Unknown,
+        None => holder.claims.liveness(record.fence),
+    }
+}
+
+fn work_of(holder: &Holder, decision: Decision, record: &Record) -> Work {
+    match decision {
+        Decision::Interrupted { .. } => holder.claims.work(record.fence),
+        _ => Work::Ended,
+    }
+}
+
+fn takes_over(asked: &Asked, decision: Decision, work: Work) -> bool {
+    match decision {
+        Decision::Interrupted { overdue } => may_take_over(
+            asked.namespace.current_policy().interrupted_rule(),
+            overdue,
+            work,
+        ),
+        _ => false,
+    }
+}
+
+/// What a decision on a record that counts becomes for the caller.
+fn answer(placed: Placed, record: Record, decision: Decision, work: Work, now: Timestamp) -> Begun {
+    match (decision, record.state) {
+        (Decision::Replay, State::Completed(completed)) => {
+            Begun::Replay(Replay::new(record.fence, record.attempts, completed))
+        }
+        (Decision::InProgress { retry_after }, State::Claimed(claimed)) => Begun::InProgress {
+            retry_after,
+            lease_left: claimed.lease_until.saturating_since(now),
+        },
+        (Decision::Interrupted { overdue }, state @ State::Claimed(_)) => Begun::Interrupted {
+            placed,
+            record: Record { state, ..record },
+            overdue,
+            work,
+        },
+        (Decision::Mismatch, _) => Begun::Refused(Refusal::Mismatch),
+        (decision, _) => unreachable!("{decision:?} is not made for such a record"),
+    }
+}
+
+/// Decides anew with the writer held, and claims where the decision says so.
+pub(crate) fn begin(store: &mut WriteStore<'_>, asked: &Arc<Asked>) -> Result<Begun, Error> {
+    let namespace = &asked.namespace;
+    let policy = namespace.current_policy();
+    let id = match store.holder.known_namespace(namespace) {
+        Some(row) => Some(NamespaceId(row.id)),
+        None => store.namespace_id(namespace.name())?,
+    };
+    let stored = match id {
+        Some(id) => store.get(&asked.record_key(id))?,
+        None => None,
+    };
+    let is_live = stored
+        .as_ref()
+        .is_some_and(|record| !record.is_expired(store.now));
+    let (age, room) = match id {
+        Some(id) if !is_live => (age_of(store, asked, id)?, store.room(id, namespace)?),
+        _ => (key_age(policy, &asked.key, None, store.now), Room::Free),
+    };
+    let liveness = stored.as_ref().map_or(Liveness::Unknown, |record| {
+        liveness_of(store.holder, record)
+    });
+    let hint = policy.retry_hint_span();
+    let decision = decide(
+        stored.as_ref(),
+        &asked.fingerprints,
+        age,
+        room,
+        hint,
+        liveness,
+        store.now,
+    );
+    match (decision, stored) {
+        (Decision::Stale, _) => Ok(Begun::Refused(stale(asked, store.now, false))),
+        (Decision::Ahead, _) => Ok(Begun::Refused(stale(asked, store.now, true))),
+        (Decision::Quota, _) => Ok(Begun::Refused(Refusal::Quota {
+            records_max: policy.record_quota(),
+            bytes_max: policy.byte_quota(),
+        })),
+        (_, Some(record)) if is_live => {
+            let id = id.unwrap_or(NamespaceId(0));
+            let placed = Placed {
+                asked: Arc::clone(asked),
+                record_key: asked.record_key(id).into(),
+            };
+            let work = work_of(store.holder, decision, &record);
+            if takes_over(asked, decision, work) {
+                return take(store, placed, &record, record.fence).map(|taken| match taken {
+                    Ok(started) => Begun::Claimed(started),
+                    Err(_) => unreachable!("the record was read in the same transaction"),
+                });
+            }
+            Ok(answer(placed, record, decision, work, store.now))
+        }
+        (_, expired) => start(store, asked, expired.as_ref()).map(Begun::Claimed),
+    }
+}
+
+fn age_of(store: &mut WriteStore<'_>, asked: &Asked, id: NamespaceId) -> Result<KeyAge, Error> {
+    let policy = asked.namespace.current_policy();
+    if !policy.refuses_stale_keys() {
+        return Ok(KeyAge::Accepted);
+    }
+    let removed = store.tail(id)?.newest_removed_ms;
+    let newest_removed = (removed > 0).then(|| Timestamp::from_unix_ms(removed));
+    Ok(key_age(policy, &asked.key, newest_removed, store.now))
+}
+
+fn stale(asked: &Asked, now: Timestamp, ahead: bool) -> Refusal {
+    let key_time = asked.key.time().unwrap_or(Timestamp::EPOCH);
+    Refusal::Stale {
+        key_time,
+        now,
+        ahead,
+    }
+}
+
+fn start(
+    store: &mut WriteStore<'_>,
+    asked: &Arc<Asked>,
+    expired: Option<&Record>,
+) -> Result<Started, Error> {
+    let row = store.namespace(&asked.namespace)?;
+    let id = NamespaceId(row.id);
+    let record_key: Arc<[u8]> = asked.record_key(id).into();
+    let fence = store.next_fence(id)?;
+    let live = register(store, fence, asked)?;
+    let stamp = WriteStore::stamp(&row, &asked.namespace);
+    let record = claim(new_claim(store, asked, fence, stamp), store.now);
+    store.put(&record_key, expired, &record)?;
+    Ok(Started {
+        placed: Placed {
+            asked: Arc::clone(asked),
+            record_key,
+        },
+        record,
+        live,
+    })
+}
+
+/// Takes an interrupted claim over under a new fence, if it is still the one that was seen.
+pub(crate) fn take(
+    store: &mut WriteStore<'_>,
+    placed: Placed,
+    stored: &Record,
+    seen: Fence,
+) -> Result<Result<Started, EndingError>, Error> {
+    let asked = Arc::clone(&placed.asked);
+    let row = store.namespace(&asked.namespace)?;
+    let fence = store.next_fence(NamespaceId(row.id))?;
+    let stamp = WriteStore::stamp(&row, &asked.namespace);
+    let new = new_claim(store, &asked, fence, stamp);
+    let record = match take_over(Some(stored), seen, new, store.now) {
+        Ok(record) => record,
+        Err(refusal) => return Ok(Err(refusal.into())),
+    };
+    let live = register(store, fence, &asked)?;
+    store.put(&placed.record_key, Some(stored), &record)?;
+    Ok(Ok(Started {
+        placed,
+        record,
+        live,
+    }))
+}
+
+fn register(store: &WriteStore<'_>, fence: Fence, asked: &Asked) -> Result<LiveClaim, Error> {
+    store
+        .holder
+        .claims
+        .register(fence, &asked.identity())
+        .map_err(Error::io)
+}
+
+fn new_claim(store: &WriteStore<'_>, asked: &Asked, fence: Fence, policy: PolicyStamp) -> NewClaim {
+    NewClaim {
+        fingerprint: asked.fingerprint(),
+        fence,
+        policy,
+        holder: store.holder.id,
+        program: asked.program.clone(),
+    }
+}

@@ -1,0 +1,424 @@
+//! The guard of a claim: the right to run an operation now.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use crate::clock::{Signal, Woken, locked};
+use crate::decision::{
+    self, Checkpoint, Completion, EndingRefusal, Fence, Fingerprint, Key, Record, Response, State,
+    Timestamp,
+};
+use crate::error::Error;
+use crate::holder::live_claims::LiveClaim;
+use crate::holder::side_file::RunLock;
+use crate::operation::asked::Placed;
+use crate::operation::beginning::Started;
+use crate::operation::refusal::{CompleteError, EndingError, ReleaseError};
+use crate::operation::replay::Replay;
+use crate::store::engine::Engine;
+use crate::store::group_commit::Patience;
+use crate::store::write_store::WriteStore;
+
+/// The right, held by this caller alone, to run the operation of a key now. It is on disk before
+/// the caller gets it.
+///
+/// It ends in one of three ways: [`Claim::complete`] when the effect happened, whatever its
+/// outcome; [`Claim::release`] when it certainly did not happen; dropped, also by a panic or the
+/// end of the process, when nobody knows: the key is then interrupted. Dropping writes nothing.
+///
+/// ```
+/// use idempotency_ledger::{Begin, Fingerprint, Key, Ledger, Namespace};
+///
+/// const PAYMENTS: Namespace = Namespace::new("payments");
+/// let ledger = Ledger::in_memory()?;
+/// let key = Key::new("order-17")?;
+/// let asked = Fingerprint::of(["pay", "25"]);
+/// let Begin::Fresh(claim) = ledger.operation(PAYMENTS, &key, asked).begin()? else {
+///     panic!("the key is new");
+/// };
+/// // ... the effect ...
+/// let stored = claim.complete("charged")?;
+/// assert_eq!(stored.response().bytes(), b"charged");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "a claim that is dropped leaves its key interrupted"]
+pub struct Claim {
+    engine: Arc<Engine>,
+    placed: Placed,
+    fence: Fence,
+    attempt: u32,
+    fingerprint: Fingerprint,
+    lease: Duration,
+    standing: Mutex<Standing>,
+    live: LiveClaim,
+}
+
+/// What changes while a claim is held.
+#[derive(Clone, Debug)]
+struct Standing {
+    lease_until: Timestamp,
+    checkpoint: Option<Checkpoint>,
+}
+
+impl Claim {
+    pub(crate) fn new(engine: Arc<Engine>, started: Started) -> Self {
+        let Started {
+            placed,
+            record,
+            live,
+        } = started;
+        let (lease_until, checkpoint) = match record.state {
+            State::Claimed(claimed) => (claimed.lease_until, claimed.checkpoint),
+            State::Completed(completed) => (completed.completed_at, None),
+        };
+        Self {
+            engine,
+            placed,
+            fence: record.fence,
+            attempt: record.attempts,
+            fingerprint: record.fingerprint,
+            lease: record.policy.lease,
+            standing: Mutex::new(Standing {
+                lease_until,
+                checkpoint,
+            }),
+            live,
+        }
+    }
+
+    /// The fencing token: hand it to the resource that the operation changes.
+    pub const fn fence(&self) -> Fence {
+        self.fence
+    }
+
+    /// The key of the operation.
+    pub fn key(&self) -> &Key {
+        &self.placed.asked.key
+    }
+
+    /// Which attempt this is, counted from 1.
+    pub const fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// How long the claim may run from its begin or last renewal.
+    pub const fn lease(&self) -> Duration {
+        self.lease
+    }
+
+    /// When the claim counts as interrupted, in the ledger's time.
+    pub fn lease_until(&self) -> Timestamp {
+        locked(&self.standing).lease_until
+    }
+
+    /// The last checkpoint, of this attempt or of one before it.
+    pub fn last_checkpoint(&self) -> Option<Checkpoint> {
+        locked(&self.standing).checkpoint.clone()
+    }
+
+    /// The key for a downstream call. The same for every attempt of the operation, so that the
+    /// other side deduplicates; different for every label.
+    pub fn child_key(&self, label: &str) -> Key {
+        self.placed.asked.child_key(&self.fingerprint, label)
+    }
+
+    /// Gives the claim its whole lease again, counted from now, and returns when that is over.
+    /// Works after the lease is over, as long as nobody took over.
+    ///
+    /// # Errors
+    ///
+    /// [`EndingError::Superseded`] when somebody took over; [`EndingError::Ledger`].
+    ///
+    /// # Blocking
+    ///
+    /// Until the commit is on disk.
+    pub fn renew(&self) -> Result<Timestamp, EndingError> {
+        let fence = self.fence;
+        let record = self.change(0, move |stored, now| decision::renew(stored, fence, now))?;
+        Ok(self.adopt(record))
+    }
+
+    /// Stores a named recovery point, which is handed to whoever takes the operation over. From
+    /// then on the claim cannot be released.
+    ///
+    /// # Errors
+    ///
+    /// [`EndingError::Superseded`] when somebody took over; [`EndingError::Ledger`], also for
+    /// bytes above the response limit.
+    ///
+    /// # Blocking
+    ///
+    /// Until the commit is on disk.
+    pub fn checkpoint(&self, name: &str, bytes: &[u8]) -> Result<(), EndingError> {
+        self.placed.asked.check_response(bytes.len() + name.len())?;
+        let reached = Checkpoint {
+            name: name.to_owned(),
+            bytes: bytes.to_vec(),
+        };
+        let fence = self.fence;
+        let record = self.change(bytes.len(), move |stored, _| {
+            decision::checkpoint(stored, fence, reached)
+        })?;
+        self.adopt(record);
+        Ok(())
+    }
+
+    /// It happened: stores the response, which every retry gets for the length of the retention.
+    /// A definite failure (a declined card) is something that happened, too.
+    ///
+    /// Works after the lease is over, as long as nobody took over. When this returns, the
+    /// response is on disk.
+    ///
+    /// # Errors
+    ///
+    /// [`CompleteError`] with the claim and the response.
+    ///
+    /// # Blocking
+    ///
+    /// Until the commit is on disk. An ending is never refused for lack of room.
+    #[expect(
+        clippy::result_large_err,
+        reason = "claim and response come back, by value"
+    )]
+    pub fn complete(self, response: impl Into<Response>) -> Result<Replay, CompleteError> {
+        let response = response.into();
+        self.live.touch();
+        if let Err(error) = self.placed.asked.check_response(response.bytes().len()) {
+            return Err(CompleteError {
+                claim: self,
+                response,
+                error: error.into(),
+            });
+        }
+        let (response, result) =
+            submit_completion(&self.engine, &self.placed, self.fence, response);
+        result.map_err(|error| CompleteError {
+            claim: self,
+            response,
+            error,
+        })
+    }
+
+    /// It certainly did not happen: removes the record, and the next begin is fresh.
+    ///
+    /// # Errors
+    ///
+    /// [`ReleaseError`] with the claim, also once a checkpoint is stored.
+    ///
+    /// # Blocking
+    ///
+    /// Until the commit is on disk.
+    #[expect(clippy::result_large_err, reason = "the claim comes back, by value")]
+    pub fn release(self) -> Result<(), ReleaseError> {
+        self.live.touch();
+        match submit_release(&self.engine, &self.placed, self.fence) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(ReleaseError { claim: self, error }),
+        }
+    }
+
+    /// Renews the lease every third of it, on a thread that ends when the guard is dropped.
+    ///
+    /// # Panics
+    ///
+    /// When the system has no thread left.
+    pub fn keep_alive(&self) -> KeepAlive {
+        let stop = Signal::default();
+        let (engine, placed) = (Arc::clone(&self.engine), self.placed.clone());
+        let (fence, pause) = (self.fence, self.lease / 3);
+        let stopped = stop.clone();
+        let renewing = move || {
+            loop {
+                let until = engine.holder.clock.elapsed().saturating_add(pause);
+                match stopped.wait(&*engine.holder.clock, Some(until)) {
+                    Woken::Fired => return,
+                    Woken::TimedOut => {}
+                }
+                let renewed = submit_change(&engine, &placed, 0, move |stored, now| {
+                    decision::renew(stored, fence, now)
+                });
+                if let Err(EndingError::Superseded) = renewed {
+                    return;
+                }
+            }
+        };
+        let thread = thread::Builder::new()
+            .name("idempotency-lease".into())
+            .spawn(renewing);
+        KeepAlive {
+            stop,
+            thread: Some(thread.expect("the system has a thread left")),
+        }
+    }
+
+    /// Takes a lock that says "work of this claim still runs", on a file handle that a child
+    /// process may inherit. While any copy of it is open, the key is interrupted at most: nobody
+    /// runs it again, also after the death of this process.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] unless the ledger is shared.
+    pub fn run_lock(&self) -> Result<RunLock, Error> {
+        let side = self
+            .engine
+            .holder
+            .claims
+            .side_file()
+            .ok_or(Error::Unsupported {
+                reason: "a run lock needs a ledger that is opened shared, with its side file",
+            })?;
+        side.run_lock(self.fence).map_err(Error::io)
+    }
+
+    fn change(
+        &self,
+        bytes: usize,
+        make: impl FnOnce(Option<&Record>, Timestamp) -> Result<Record, EndingRefusal> + Send + 'static,
+    ) -> Result<Record, EndingError> {
+        self.live.touch();
+        submit_change(&self.engine, &self.placed, bytes, make)
+    }
+
+    fn adopt(&self, record: Record) -> Timestamp {
+        let mut standing = locked(&self.standing);
+        if let State::Claimed(claimed) = record.state {
+            *standing = Standing {
+                lease_until: claimed.lease_until,
+                checkpoint: claimed.checkpoint,
+            };
+        }
+        standing.lease_until
+    }
+}
+
+impl fmt::Debug for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Claim")
+            .field("namespace", &self.placed.asked.namespace.name())
+            .field("fence", &self.fence)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Keeps the lease of a claim running until it is dropped.
+#[derive(Debug)]
+#[must_use = "the lease is kept only while this lives"]
+pub struct KeepAlive {
+    stop: Signal,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Drop for KeepAlive {
+    fn drop(&mut self) {
+        self.stop.fire();
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been reported; the lease then ends by itself.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Changes the record of a claim; the answer is the record as stored.
+fn submit_change(
+    engine: &Engine,
+    placed: &Placed,
+    bytes: usize,
+    make: impl FnOnce(Option<&Record>, Timestamp) -> Result<Record, EndingRefusal> + Send + 'static,
+) -> Result<Record, EndingError> {
+    let record_key = Arc::clone(&placed.record_key);
+    let bytes = bytes + placed.asked.batch_bytes();
+    let result = engine.submit(Patience::Reserved, bytes, move |store| {
+        let stored = store.get(&record_key)?;
+        match make(stored.as_ref(), store.now) {
+            Ok(record) => {
+                store.put(&record_key, stored.as_ref(), &record)?;
+                Ok(Ok(record))
+            }
+            Err(refusal) => Ok(Err(refusal)),
+        }
+    });
+    flat(result)
+}
+
+/// Completes the claim of a fence; the response comes back.
+pub(crate) fn submit_completion(
+    engine: &Engine,
+    placed: &Placed,
+    fence: Fence,
+    response: Response,
+) -> (Response, Result<Replay, EndingError>) {
+    let bytes = response.bytes().len() + placed.asked.batch_bytes();
+    let placed = placed.clone();
+    let (response, result) = engine.submit_with(
+        Patience::Reserved,
+        bytes,
+        response,
+        move |store, response| complete_in(store, &placed, fence, response),
+    );
+    (response, flat(result))
+}
+
+/// The refusal of an ending and the failure of the ledger as one error.
+fn flat<T>(result: Result<Result<T, EndingRefusal>, Error>) -> Result<T, EndingError> {
+    Ok(result??)
+}
+
+pub(crate) fn complete_in(
+    store: &mut WriteStore<'_>,
+    placed: &Placed,
+    fence: Fence,
+    response: &Response,
+) -> Result<Result<Replay, EndingRefusal>, Error> {
+    let stored = store.get(&placed.record_key)?;
+    let policy = placed.asked.namespace.current_policy();
+    let key = &placed.asked.key;
+    match decision::complete(stored.as_ref(), fence, key, policy, response, store.now) {
+        Ok(Completion::Store(record)) => {
+            store.put(&placed.record_key, stored.as_ref(), &record)?;
+            Ok(replay_of(*record))
+        }
+        Ok(Completion::AlreadyStored) => {
+            Ok(stored.ok_or(EndingRefusal::Superseded).and_then(replay_of))
+        }
+        Err(refusal) => Ok(Err(refusal)),
+    }
+}
+
+fn replay_of(record: Record) -> Result<Replay, EndingRefusal> {
+    match record.state {
+        State::Completed(completed) => Ok(Replay::new(record.fence, record.attempts, completed)),
+        State::Claimed(_) => Err(EndingRefusal::Superseded),
+    }
+}
+
+/// Releases the claim of a fence.
+pub(crate) fn submit_release(
+    engine: &Engine,
+    placed: &Placed,
+    fence: Fence,
+) -> Result<(), EndingError> {
+    let bytes = placed.asked.batch_bytes();
+    let placed = placed.clone();
+    let result = engine.submit(Patience::Reserved, bytes, move |store| {
+        release_in(store, &placed, fence)
+    });
+    flat(result)
+}
+
+pub(crate) fn release_in(
+    store: &mut WriteStore<'_>,
+    placed: &Placed,
+    fence: Fence,
+) -> Result<Result<(), EndingRefusal>, Error> {
+    let stored = store.get(&placed.record_key)?;
+    match decision::release(stored.as_ref(), fence) {
+        Ok(()) => {
+            store.remove(&placed.record_key, stored.as_ref())?;
+            Ok(Ok(()))
+        }
+        Err(refusal) => Ok(Err(refusal)),
+    }
+}

@@ -1,0 +1,13 @@
+//! A request's way: what is asked, how it begins, how it runs, how it ends.
+
+pub(crate) mod asked;
+pub(crate) mod beginning;
+pub(crate) mod claim;
+pub(crate) mod refusal;
+pub(crate) mod replay;
+pub(crate) mod request;
+pub(crate) mod run;
+pub(crate) mod ticket;
+pub(crate) mod transact;
+pub(crate) mod typed;
+pub(crate) mod write_txn;

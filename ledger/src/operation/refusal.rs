@@ -1,0 +1,184 @@
+//! Why a request is refused, and why an ending did not take place.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::decision::{EndingRefusal, Response, Timestamp};
+use crate::error::Error;
+use crate::operation::claim::Claim;
+
+/// An expected refusal: nothing was written, and the effect must not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Somebody is at it. Ask again with the same key after `retry_after`.
+    InProgress {
+        /// What is left of the lease, at most the policy's retry hint, at least one second.
+        retry_after: Duration,
+    },
+    /// The key belongs to a request that asked for something else.
+    Mismatch,
+    /// The key is so old that its record may have been removed, or it lies in the future.
+    Stale {
+        /// The time inside the key.
+        key_time: Timestamp,
+        /// The ledger's time.
+        now: Timestamp,
+        /// Whether the key lies too far ahead, rather than too far back.
+        ahead: bool,
+    },
+    /// The namespace is full.
+    Quota {
+        /// Its record quota.
+        records_max: Option<u64>,
+        /// Its byte quota.
+        bytes_max: Option<u64>,
+    },
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InProgress { retry_after } => write!(
+                f,
+                "the operation is in progress; ask again with the same key in {retry_after:?}"
+            ),
+            Self::Mismatch => {
+                f.write_str("the key was used for another request; use a new key for a new request")
+            }
+            Self::Stale {
+                key_time,
+                now,
+                ahead: false,
+            } => write!(
+                f,
+                "the key is from {key_time} and may have run and been forgotten (it is {now}); \
+                 find out whether it happened before using a new key"
+            ),
+            Self::Stale {
+                key_time,
+                now,
+                ahead: true,
+            } => write!(
+                f,
+                "the key is from {key_time}, which lies ahead of the ledger's time {now}; check \
+                 the clocks"
+            ),
+            Self::Quota {
+                records_max,
+                bytes_max,
+            } => {
+                f.write_str("the namespace is full (")?;
+                match (records_max, bytes_max) {
+                    (Some(records), Some(bytes)) => {
+                        write!(f, "limits: {records} records, {bytes} bytes")?;
+                    }
+                    (Some(records), None) => write!(f, "limit: {records} records")?,
+                    (None, Some(bytes)) => write!(f, "limit: {bytes} bytes")?,
+                    (None, None) => f.write_str("no limit is set")?,
+                }
+                f.write_str("); answers expire with the retention, or raise the limit")
+            }
+        }
+    }
+}
+
+/// Why an ending did not take place. Unless it is [`Error::CommitUnknown`], the record is
+/// unchanged.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum EndingError {
+    /// The record is no longer this claim's: somebody took over, resolved or forgot it.
+    Superseded,
+    /// The operation completed already, with another response.
+    DifferentResponse,
+    /// A checkpoint says that part of it happened, so it cannot be released.
+    HasCheckpoint,
+    /// A process that the earlier holder started still runs.
+    StillRunning,
+    /// The ledger itself failed.
+    Ledger(Error),
+}
+
+impl fmt::Display for EndingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Superseded => fmt::Display::fmt(&EndingRefusal::Superseded, f),
+            Self::DifferentResponse => fmt::Display::fmt(&EndingRefusal::DifferentResponse, f),
+            Self::HasCheckpoint => fmt::Display::fmt(&EndingRefusal::HasCheckpoint, f),
+            Self::StillRunning => f.write_str(
+                "a process that the earlier holder started still runs; wait for its end",
+            ),
+            Self::Ledger(error) => fmt::Display::fmt(error, f),
+        }
+    }
+}
+
+impl std::error::Error for EndingError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Ledger(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<EndingRefusal> for EndingError {
+    fn from(refusal: EndingRefusal) -> Self {
+        match refusal {
+            EndingRefusal::Superseded => Self::Superseded,
+            EndingRefusal::DifferentResponse => Self::DifferentResponse,
+            EndingRefusal::HasCheckpoint => Self::HasCheckpoint,
+        }
+    }
+}
+
+impl From<Error> for EndingError {
+    fn from(error: Error) -> Self {
+        Self::Ledger(error)
+    }
+}
+
+/// A completion that did not take place. The claim and the response come back, so that nothing
+/// that happened is dropped with an error.
+#[derive(Debug)]
+pub struct CompleteError {
+    /// The claim, still held.
+    pub claim: Claim,
+    /// The response that was not stored.
+    pub response: Response,
+    /// Why not.
+    pub error: EndingError,
+}
+
+impl fmt::Display for CompleteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the response was not stored: {}", self.error)
+    }
+}
+
+impl std::error::Error for CompleteError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+/// A release that did not take place. The claim comes back.
+#[derive(Debug)]
+pub struct ReleaseError {
+    /// The claim, still held.
+    pub claim: Claim,
+    /// Why not.
+    pub error: EndingError,
+}
+
+impl fmt::Display for ReleaseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the claim was not released: {}", self.error)
+    }
+}
+
+impl std::error::Error for ReleaseError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}

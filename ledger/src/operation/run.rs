@@ -1,0 +1,422 @@
+//! `run`: the operation as a closure.
+
+use std::cell::Cell;
+use std::fmt;
+
+use crate::decision::{Checkpoint, Fence, Key, Response, Timestamp};
+use crate::error::Error;
+use crate::operation::claim::Claim;
+use crate::operation::refusal::{CompleteError, EndingError, Refusal};
+use crate::operation::replay::Replay;
+use crate::operation::request::{Begin, Request};
+use crate::operation::ticket::Ticket;
+use crate::operation::typed::{StoredValue, from_response, to_response};
+
+/// What the closure of [`Request::run`] may do with its claim. It cannot end it: the builder
+/// does that by what the closure returns.
+#[derive(Debug)]
+pub struct Operation {
+    claim: Claim,
+    nothing_happened: Cell<bool>,
+}
+
+impl Operation {
+    /// The key of the operation.
+    pub fn key(&self) -> &Key {
+        self.claim.key()
+    }
+
+    /// The fencing token.
+    pub const fn fence(&self) -> Fence {
+        self.claim.fence()
+    }
+
+    /// Which attempt this is, counted from 1.
+    pub const fn attempt(&self) -> u32 {
+        self.claim.attempt()
+    }
+
+    /// When the lease ends, in the ledger's time.
+    pub fn deadline(&self) -> Timestamp {
+        self.claim.lease_until()
+    }
+
+    /// The key for a downstream call; see [`Claim::child_key`].
+    pub fn child_key(&self, label: &str) -> Key {
+        self.claim.child_key(label)
+    }
+
+    /// The last checkpoint, of this attempt or of one before it.
+    pub fn last_checkpoint(&self) -> Option<Checkpoint> {
+        self.claim.last_checkpoint()
+    }
+
+    /// Stores a recovery point; see [`Claim::checkpoint`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn checkpoint(&self, name: &str, bytes: &[u8]) -> Result<(), EndingError> {
+        self.claim.checkpoint(name, bytes)
+    }
+
+    /// Gives the operation its whole lease again; see [`Claim::renew`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn renew(&self) -> Result<Timestamp, EndingError> {
+        self.claim.renew()
+    }
+
+    /// Says that nothing has happened, for sure: an error that the closure then returns releases
+    /// the key instead of leaving it interrupted. Has no effect once a checkpoint is stored.
+    pub fn nothing_happened(&self) {
+        self.nothing_happened.set(true);
+    }
+}
+
+/// The value of an operation, and whether it ran now or before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome<T> {
+    value: T,
+    completed_at: Timestamp,
+    origin: Origin,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    RanNow,
+    Replayed,
+}
+
+impl<T> Outcome<T> {
+    pub(crate) const fn new(value: T, completed_at: Timestamp, origin: Origin) -> Self {
+        Self {
+            value,
+            completed_at,
+            origin,
+        }
+    }
+
+    /// Whether the operation ran before and this is its stored answer.
+    pub const fn is_replay(&self) -> bool {
+        matches!(self.origin, Origin::Replayed)
+    }
+
+    /// When the answer was stored.
+    pub const fn completed_at(&self) -> Timestamp {
+        self.completed_at
+    }
+
+    /// The value.
+    pub const fn get(&self) -> &T {
+        &self.value
+    }
+
+    /// The value, without a copy.
+    pub fn into_inner(self) -> T {
+        self.value
+    }
+}
+
+/// Why [`Request::run`] or [`Request::transact`] gave no outcome.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RunError<E, T = Response> {
+    /// The closure did not run, and must not.
+    Refused(Refusal),
+    /// The closure did not run; nobody knows whether it ran before.
+    Interrupted(Ticket),
+    /// The closure returned an error. The key is interrupted, or released where the caller said
+    /// that nothing happened; in [`Request::transact`] everything is rolled back.
+    Operation(E),
+    /// The closure succeeded, but its value was not stored. The value and the claim come back.
+    Complete(Unstored<T>),
+    /// A stored answer is no value of the type. It comes back whole; the closure did not run.
+    Undecodable(Undecodable),
+    /// The ledger failed.
+    Ledger(Error),
+}
+
+/// A value that was not stored although the operation succeeded.
+#[derive(Debug)]
+pub struct Unstored<T> {
+    /// The value that the closure returned.
+    pub value: T,
+    /// The claim, still held.
+    pub claim: Claim,
+    /// Why it was not stored.
+    pub error: EndingError,
+}
+
+/// A stored answer that is no value of the asked type.
+#[derive(Clone, Debug)]
+pub struct Undecodable {
+    /// The answer as it is stored.
+    pub stored: Replay,
+    /// The schema of the asked type.
+    pub expected: &'static str,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl<E: fmt::Display, T> fmt::Display for RunError<E, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refusal) => fmt::Display::fmt(refusal, f),
+            Self::Interrupted(ticket) => write!(
+                f,
+                "an earlier attempt (fence {}) was interrupted, and nobody knows whether it \
+                 happened; find out, then end the ticket",
+                ticket.fence()
+            ),
+            Self::Operation(error) => fmt::Display::fmt(error, f),
+            Self::Complete(unstored) => write!(
+                f,
+                "the operation succeeded, but its value was not stored: {}",
+                unstored.error
+            ),
+            Self::Undecodable(undecodable) => write!(
+                f,
+                "the stored answer is no {:?}: {}; it is unchanged, read it in `migrate`",
+                undecodable.expected, undecodable.reason
+            ),
+            Self::Ledger(error) => fmt::Display::fmt(error, f),
+        }
+    }
+}
+
+impl<E: std::error::Error + 'static, T: fmt::Debug> std::error::Error for RunError<E, T> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Operation(error) => Some(error),
+            Self::Complete(unstored) => Some(&unstored.error),
+            Self::Ledger(error) => Some(error),
+            Self::Refused(_) | Self::Interrupted(_) | Self::Undecodable(_) => None,
+        }
+    }
+}
+
+impl<E, T> From<Error> for RunError<E, T> {
+    fn from(error: Error) -> Self {
+        Self::Ledger(error)
+    }
+}
+
+/// A request that knows which errors of its operation mean that nothing happened.
+#[must_use = "a request does nothing until it is run"]
+pub struct ReleaseIf<E> {
+    request: Request,
+    certain: Box<dyn FnOnce(&E) -> bool>,
+}
+
+impl<E> fmt::Debug for ReleaseIf<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReleaseIf")
+            .field("request", &self.request)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Request {
+    /// Names the errors that mean that nothing happened, for sure: they release the key. All
+    /// others leave it interrupted, since a timeout is an error too and the card may be charged.
+    pub fn release_if<E>(self, certain: impl FnOnce(&E) -> bool + 'static) -> ReleaseIf<E> {
+        ReleaseIf {
+            request: self,
+            certain: Box::new(certain),
+        }
+    }
+
+    /// Runs the closure once, stores its value and returns it; a retry gets the stored value.
+    ///
+    /// `Ok` completes. `Err` and a panic leave the key interrupted, unless the closure called
+    /// [`Operation::nothing_happened`].
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`].
+    ///
+    /// # Blocking
+    ///
+    /// For two commits and as long as the closure runs.
+    #[expect(
+        clippy::result_large_err,
+        reason = "claims and values come back, by value"
+    )]
+    pub fn run<T: StoredValue, E>(
+        self,
+        operation: impl FnOnce(&Operation) -> Result<T, E>,
+    ) -> Result<Outcome<T>, RunError<E, T>> {
+        self.release_if(|_: &E| false).run(operation)
+    }
+
+    /// Like [`Request::run`], for bytes that the caller encodes.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`].
+    ///
+    /// # Blocking
+    ///
+    /// As for [`Request::run`].
+    #[expect(
+        clippy::result_large_err,
+        reason = "claims and responses come back, by value"
+    )]
+    pub fn run_bytes<R: Into<Response>, E>(
+        self,
+        operation: impl FnOnce(&Operation) -> Result<R, E>,
+    ) -> Result<Outcome<Response>, RunError<E>> {
+        self.release_if(|_: &E| false).run_bytes(operation)
+    }
+}
+
+impl<E> ReleaseIf<E> {
+    /// See [`Request::run`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[expect(
+        clippy::result_large_err,
+        reason = "claims and values come back, by value"
+    )]
+    pub fn run<T: StoredValue>(
+        self,
+        operation: impl FnOnce(&Operation) -> Result<T, E>,
+    ) -> Result<Outcome<T>, RunError<E, T>> {
+        let claim = match started(self.request.begin()?)? {
+            Started::Claim(claim) => claim,
+            Started::Replay(replay) => return replayed(replay),
+        };
+        let (claim, value) = perform(claim, self.certain, operation)?;
+        let response = match to_response(&value) {
+            Ok(response) => response,
+            Err(error) => {
+                let error = error.into();
+                return Err(RunError::Complete(Unstored {
+                    value,
+                    claim,
+                    error,
+                }));
+            }
+        };
+        match claim.complete(response) {
+            Ok(stored) => Ok(Outcome::new(value, stored.completed_at(), Origin::RanNow)),
+            Err(CompleteError { claim, error, .. }) => Err(RunError::Complete(Unstored {
+                value,
+                claim,
+                error,
+            })),
+        }
+    }
+
+    /// See [`Request::run_bytes`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[expect(
+        clippy::result_large_err,
+        reason = "claims and responses come back, by value"
+    )]
+    pub fn run_bytes<R: Into<Response>>(
+        self,
+        operation: impl FnOnce(&Operation) -> Result<R, E>,
+    ) -> Result<Outcome<Response>, RunError<E>> {
+        let claim = match started(self.request.begin()?)? {
+            Started::Claim(claim) => claim,
+            Started::Replay(replay) => {
+                let completed_at = replay.completed_at();
+                return Ok(Outcome::new(
+                    replay.into_response(),
+                    completed_at,
+                    Origin::Replayed,
+                ));
+            }
+        };
+        let (claim, response) = perform(claim, self.certain, operation)?;
+        match claim.complete(response) {
+            Ok(stored) => {
+                let completed_at = stored.completed_at();
+                Ok(Outcome::new(
+                    stored.into_response(),
+                    completed_at,
+                    Origin::RanNow,
+                ))
+            }
+            Err(CompleteError {
+                claim,
+                response,
+                error,
+            }) => Err(RunError::Complete(Unstored {
+                value: response,
+                claim,
+                error,
+            })),
+        }
+    }
+}
+
+enum Started {
+    Claim(Claim),
+    Replay(Replay),
+}
+
+#[expect(
+    clippy::result_large_err,
+    reason = "the ticket goes to the caller, by value"
+)]
+fn started<E, T>(begin: Begin) -> Result<Started, RunError<E, T>> {
+    match begin {
+        Begin::Fresh(claim) => Ok(Started::Claim(claim)),
+        Begin::Replay(replay) => Ok(Started::Replay(replay)),
+        Begin::Interrupted(ticket) => Err(RunError::Interrupted(ticket)),
+        Begin::Refused(refusal) => Err(RunError::Refused(refusal)),
+    }
+}
+
+#[expect(
+    clippy::result_large_err,
+    reason = "the answer goes to the caller, by value"
+)]
+pub(crate) fn replayed<T: StoredValue, E>(replay: Replay) -> Result<Outcome<T>, RunError<E, T>> {
+    match from_response(replay.response()) {
+        Ok(value) => Ok(Outcome::new(value, replay.completed_at(), Origin::Replayed)),
+        Err(reason) => Err(RunError::Undecodable(Undecodable {
+            stored: replay,
+            expected: T::SCHEMA,
+            reason,
+        })),
+    }
+}
+
+/// Runs the closure. A panic drops the claim on its way, which leaves the key interrupted.
+#[expect(clippy::result_large_err, reason = "the error type is the caller's")]
+fn perform<R, E, T>(
+    claim: Claim,
+    certain: impl FnOnce(&E) -> bool,
+    operation: impl FnOnce(&Operation) -> Result<R, E>,
+) -> Result<(Claim, R), RunError<E, T>> {
+    let running = Operation {
+        claim,
+        nothing_happened: Cell::new(false),
+    };
+    let result = operation(&running);
+    let Operation {
+        claim,
+        nothing_happened,
+    } = running;
+    match result {
+        Ok(value) => Ok((claim, value)),
+        Err(error) => {
+            if nothing_happened.get() || certain(&error) {
+                // A release that fails leaves the key interrupted, which is always safe.
+                let _ = claim.release();
+            }
+            Err(RunError::Operation(error))
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! The ticket of an interrupted key: nobody knows whether it happened, and somebody decides.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::decision::{
+    Checkpoint, EndingRefusal, Fence, Fingerprint, Key, Record, Response, State, Timestamp, Work,
+};
+use crate::error::Error;
+use crate::operation::asked::Placed;
+use crate::operation::beginning::take;
+use crate::operation::claim::{Claim, complete_in, release_in};
+use crate::operation::refusal::EndingError;
+use crate::operation::replay::Replay;
+use crate::store::engine::Engine;
+use crate::store::group_commit::Patience;
+use crate::store::write_store::WriteStore;
+
+/// What a caller gets for an interrupted key. It knows the fence and the checkpoint it saw;
+/// looking has written nothing, and dropping it changes nothing.
+///
+/// Find out whether the effect happened (ask the bank with [`Ticket::child_key`]), then end it:
+/// [`Ticket::complete`] if it did, [`Ticket::release`] if it did not, [`Ticket::rerun`] to run
+/// it again under a new fence. Of several tickets the first to end wins.
+#[must_use = "a ticket does nothing until it is ended"]
+pub struct Ticket {
+    engine: Arc<Engine>,
+    placed: Placed,
+    seen: Seen,
+}
+
+/// What a ticket saw of the record.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) fence: Fence,
+    pub(crate) attempts: u32,
+    pub(crate) claimed_at: Timestamp,
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) program: String,
+    pub(crate) checkpoint: Option<Checkpoint>,
+    pub(crate) overdue: bool,
+    pub(crate) work: Work,
+}
+
+impl Seen {
+    pub(crate) fn of(record: Record, overdue: bool, work: Work) -> Self {
+        let checkpoint = match record.state {
+            State::Claimed(claimed) => claimed.checkpoint,
+            State::Completed(_) => None,
+        };
+        Self {
+            fence: record.fence,
+            attempts: record.attempts,
+            claimed_at: record.claimed_at,
+            fingerprint: record.fingerprint,
+            program: record.program,
+            checkpoint,
+            overdue,
+            work,
+        }
+    }
+}
+
+impl Ticket {
+    pub(crate) const fn new(engine: Arc<Engine>, placed: Placed, seen: Seen) -> Self {
+        Self {
+            engine,
+            placed,
+            seen,
+        }
+    }
+
+    /// The fence of the interrupted claim.
+    pub const fn fence(&self) -> Fence {
+        self.seen.fence
+    }
+
+    /// The key of the operation.
+    pub fn key(&self) -> &Key {
+        &self.placed.asked.key
+    }
+
+    /// How many claims the operation has had.
+    pub const fn attempts(&self) -> u32 {
+        self.seen.attempts
+    }
+
+    /// When the interrupted claim began.
+    pub const fn claimed_at(&self) -> Timestamp {
+        self.seen.claimed_at
+    }
+
+    /// The name of the program that claimed it; may be empty.
+    pub fn program(&self) -> &str {
+        &self.seen.program
+    }
+
+    /// The last checkpoint that was reached.
+    pub const fn checkpoint(&self) -> Option<&Checkpoint> {
+        self.seen.checkpoint.as_ref()
+    }
+
+    /// Whether the holder still lives although its lease is over.
+    pub const fn is_overdue(&self) -> bool {
+        self.seen.overdue
+    }
+
+    /// Whether a process that the holder started still runs. Until it ends, the ticket cannot.
+    pub fn is_running(&self) -> bool {
+        self.seen.work == Work::Running
+    }
+
+    /// The key that the operation used for a downstream call: what to ask the other side about.
+    pub fn child_key(&self, label: &str) -> Key {
+        self.placed.asked.child_key(&self.seen.fingerprint, label)
+    }
+
+    /// Runs it again: a claim under a new fence, with the checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// [`TicketError`] with the ticket.
+    ///
+    /// # Blocking
+    ///
+    /// Until the commit is on disk.
+    #[expect(clippy::result_large_err, reason = "the ticket comes back, by value")]
+    pub fn rerun(self) -> Result<Claim, TicketError> {
+        let (placed, seen) = (self.placed.clone(), self.seen.fence);
+        let result = self.end(0, move |store| {
+            let stored = store.get(&placed.record_key)?;
+            match stored.as_ref() {
+                Some(record) => take(store, placed, record, seen),
+                None => Ok(Err(EndingError::Superseded)),
+            }
+        });
+        match result {
+            Ok(started) => Ok(Claim::new(Arc::clone(&self.engine), started)),
+            Err(error) => Err(TicketError {
+                ticket: self,
+                error,
+            }),
+        }
+    }
+
+    /// It happened: stores the response.
+    ///
+    /// # Errors
+    ///
+    /// [`TicketError`] with the ticket.
+    ///
+    /// # Blocking
+    ///
+    /// Until the commit is on disk.
+    #[expect(clippy::result_large_err, reason = "the ticket comes back, by value")]
+    pub fn complete(self, response: impl Into<Response>) -> Result<Replay, TicketError> {
+        let response = response.into();
+        if let Err(error) = self.placed.asked.check_response(response.bytes().len()) {
+            return Err(TicketError {
+                ticket: self,
+                error: error.into(),
+            });
+        }
+        let (placed, seen) = (self.placed.clone(), self.seen.fence);
+        let result = self.end(response.bytes().len(), move |store| {
+            Ok(complete_in(store, &placed, seen, &response)?.map_err(EndingRefusal::into))
+        });
+        self.finish(result)
+    }
+
+    /// It did not happen: removes the record, and the next begin is fresh.
+    ///
+    /// # Errors
+    ///
+    /// [`TicketError`] with the ticket, also when a checkpoint is stored.
+    ///
+    /// # Blocking
+    ///
+    /// Until the commit is on disk.
+    #[expect(clippy::result_large_err, reason = "the ticket comes back, by value")]
+    pub fn release(self) -> Result<(), TicketError> {
+        let (placed, seen) = (self.placed.clone(), self.seen.fence);
+        let result = self.end(0, move |store| {
+            Ok(release_in(store, &placed, seen)?.map_err(EndingRefusal::into))
+        });
+        self.finish(result)
+    }
+
+    fn end<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        work: impl FnOnce(&mut WriteStore<'_>) -> Result<Result<T, EndingError>, Error> + Send + 'static,
+    ) -> Result<T, EndingError> {
+        let seen = self.seen.fence;
+        let bytes = bytes + self.placed.asked.batch_bytes();
+        let result = self.engine.submit(Patience::Reserved, bytes, move |store| {
+            match store.evidence(seen).work {
+                Work::Running => Ok(Err(EndingError::StillRunning)),
+                Work::Ended => work(store),
+            }
+        });
+        self.engine
+            .holder
+            .claims
+            .wake(&self.placed.asked.identity());
+        result?
+    }
+
+    #[expect(clippy::result_large_err, reason = "the ticket comes back, by value")]
+    fn finish<T>(self, result: Result<T, EndingError>) -> Result<T, TicketError> {
+        result.map_err(|error| TicketError {
+            ticket: self,
+            error,
+        })
+    }
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticket")
+            .field("namespace", &self.placed.asked.namespace.name())
+            .field("fence", &self.seen.fence)
+            .field("attempts", &self.seen.attempts)
+            .field("overdue", &self.seen.overdue)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A ticket that was not ended. It comes back.
+#[derive(Debug)]
+pub struct TicketError {
+    /// The ticket.
+    pub ticket: Ticket,
+    /// Why it was not ended.
+    pub error: EndingError,
+}
+
+impl fmt::Display for TicketError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the interrupted key was not ended: {}", self.error)
+    }
+}
+
+impl std::error::Error for TicketError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}

@@ -1,0 +1,213 @@
+//! `transact`: the operation's writes and its answer in one commit, or none of it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::decision::Response;
+use crate::error::Error;
+use crate::operation::beginning::{Begun, look};
+use crate::operation::refusal::{EndingError, Refusal};
+use crate::operation::replay::Replay;
+use crate::operation::request::{Begin, Request, finish, wait_for_answer};
+use crate::operation::run::{Origin, Outcome, RunError, replayed};
+use crate::operation::typed::{StoredValue, to_response};
+use crate::operation::write_txn::{BeginIn, ClaimIn, WriteTxn};
+
+/// What a transaction came to, before the kind of its answer matters.
+enum Transacted<V> {
+    Ran(V, Replay),
+    Replayed(Replay),
+}
+
+impl Request {
+    /// Runs the closure inside a write transaction and stores its value in the same commit: both
+    /// the application's writes and the record, or neither. `Err` and a panic roll everything
+    /// back, so here a failure is known to have changed nothing in the file.
+    ///
+    /// For operations whose effect is in the file. An effect outside of it (a call to a bank)
+    /// cannot be rolled back: use [`Request::run`].
+    ///
+    /// ```
+    /// use idempotency_ledger::{Fingerprint, Key, Ledger, Namespace};
+    /// use idempotency_ledger::redb::{ReadableTable, TableDefinition};
+    ///
+    /// const TRANSFERS: Namespace = Namespace::new("transfers");
+    /// const BALANCES: TableDefinition<&str, u64> = TableDefinition::new("balances");
+    /// let ledger = Ledger::in_memory()?;
+    /// let key = Key::new("t-1")?;
+    /// for _ in 0..2 {
+    ///     ledger
+    ///         .operation(TRANSFERS, &key, Fingerprint::of(["a", "25"]))
+    ///         .transact_bytes(|_claim, txn| -> Result<_, Box<dyn std::error::Error>> {
+    ///             let mut balances = txn.open_table(BALANCES)?;
+    ///             let old = balances.get("a")?.map_or(0, |value| value.value());
+    ///             balances.insert("a", old + 25)?;
+    ///             Ok("done")
+    ///         })
+    ///         .map_err(|error| error.to_string())?;
+    /// }
+    /// let txn = ledger.write()?;
+    /// assert_eq!(txn.open_table(BALANCES)?.get("a")?.map(|value| value.value()), Some(25));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`]; never [`RunError::Complete`], since an answer that cannot be stored rolls
+    /// everything back.
+    ///
+    /// # Blocking
+    ///
+    /// Holds the writer while the closure runs; other writers wait.
+    ///
+    /// # Deadlocks
+    ///
+    /// Beginning another operation inside the closure is [`Error::WouldDeadlock`]; use
+    /// [`Request::begin_in`] with the transaction.
+    #[expect(
+        clippy::result_large_err,
+        reason = "tickets and values come back, by value"
+    )]
+    pub fn transact<T: StoredValue, E>(
+        self,
+        operation: impl FnOnce(&ClaimIn<'_, '_>, &WriteTxn<'_>) -> Result<T, E>,
+    ) -> Result<Outcome<T>, RunError<E, T>> {
+        match self.transact_any(operation, to_response)? {
+            Transacted::Ran(value, stored) => {
+                Ok(Outcome::new(value, stored.completed_at(), Origin::RanNow))
+            }
+            Transacted::Replayed(replay) => replayed(replay),
+        }
+    }
+
+    /// Like [`Request::transact`], for bytes that the caller encodes.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[expect(clippy::result_large_err, reason = "tickets come back, by value")]
+    pub fn transact_bytes<R: Into<Response>, E>(
+        self,
+        operation: impl FnOnce(&ClaimIn<'_, '_>, &WriteTxn<'_>) -> Result<R, E>,
+    ) -> Result<Outcome<Response>, RunError<E>> {
+        let into_response = |claim: &ClaimIn<'_, '_>, txn: &WriteTxn<'_>| {
+            operation(claim, txn).map(Into::<Response>::into)
+        };
+        let (replay, origin) =
+            match self.transact_any(into_response, |response| Ok(response.clone()))? {
+                Transacted::Ran(_, stored) => (stored, Origin::RanNow),
+                Transacted::Replayed(replay) => (replay, Origin::Replayed),
+            };
+        let completed_at = replay.completed_at();
+        Ok(Outcome::new(replay.into_response(), completed_at, origin))
+    }
+
+    #[expect(
+        clippy::result_large_err,
+        reason = "tickets and values come back, by value"
+    )]
+    fn transact_any<V, E, T>(
+        self,
+        operation: impl FnOnce(&ClaimIn<'_, '_>, &WriteTxn<'_>) -> Result<V, E>,
+        encode: impl FnOnce(&V) -> Result<Response, Error>,
+    ) -> Result<Transacted<V>, RunError<E, T>> {
+        self.check()?;
+        let engine = Arc::clone(&self.engine);
+        engine.check_writable()?;
+        let until = self.until();
+        let mut body = Some((operation, encode));
+        loop {
+            if let Some(begun) = self.look_until(until)? {
+                return answered(finish(&engine, begun));
+            }
+            let txn = WriteTxn::begin(&engine)?;
+            // A panic is passed on behind the rollback: redb does not take back a transaction
+            // that is dropped by a panic, it leaks its pages until the next opening.
+            let inside = catch_unwind(AssertUnwindSafe(|| {
+                run_inside(self.clone(), &txn, &mut body)
+            }));
+            match inside {
+                Ok(Ok(Inside::Ran(value, stored))) => {
+                    let _ = txn.commit()?;
+                    return Ok(Transacted::Ran(value, stored));
+                }
+                Ok(Ok(Inside::Answered(begin))) => {
+                    drop(txn);
+                    let gives_up = until.is_none_or(|until| engine.holder.clock.elapsed() >= until);
+                    // Somebody claimed between the look and the writer: wait for them, if at all.
+                    if gives_up || !matches!(begin, Begin::Refused(Refusal::InProgress { .. })) {
+                        return answered(begin);
+                    }
+                }
+                Ok(Err(error)) => return Err(error),
+                Err(panic) => {
+                    drop(txn);
+                    resume_unwind(panic)
+                }
+            }
+        }
+    }
+
+    /// What the last commit answers without the writer; `None` for a possible claim.
+    fn look_until(&self, until: Option<Duration>) -> Result<Option<Begun>, Error> {
+        let asked = Arc::new(self.asked.clone());
+        wait_for_answer(
+            &self.engine,
+            &asked,
+            until,
+            || look(&self.engine, &asked),
+            |begun| begun.as_ref().and_then(Begun::lease_left),
+        )
+    }
+}
+
+#[expect(
+    clippy::result_large_err,
+    reason = "the ticket goes to the caller, by value"
+)]
+fn answered<V, E, T>(begin: Begin) -> Result<Transacted<V>, RunError<E, T>> {
+    match begin {
+        Begin::Replay(replay) => Ok(Transacted::Replayed(replay)),
+        Begin::Interrupted(ticket) => Err(RunError::Interrupted(ticket)),
+        Begin::Refused(refusal) => Err(RunError::Refused(refusal)),
+        Begin::Fresh(_) => unreachable!("a look at the last commit claims nothing"),
+    }
+}
+
+/// What beginning inside the transaction came to.
+enum Inside<V> {
+    Ran(V, Replay),
+    Answered(Begin),
+}
+
+/// Begins, runs the closure and stores its answer in the transaction, which the caller commits.
+#[expect(clippy::result_large_err, reason = "the error type is the caller's")]
+fn run_inside<V, E, T, O, C>(
+    request: Request,
+    txn: &WriteTxn<'_>,
+    body: &mut Option<(O, C)>,
+) -> Result<Inside<V>, RunError<E, T>>
+where
+    O: FnOnce(&ClaimIn<'_, '_>, &WriteTxn<'_>) -> Result<V, E>,
+    C: FnOnce(&V) -> Result<Response, Error>,
+{
+    let claim = match request.begin_in(txn)? {
+        BeginIn::Fresh(claim) => claim,
+        BeginIn::Replay(replay) => return Ok(Inside::Answered(Begin::Replay(replay))),
+        BeginIn::Refused(refusal) => return Ok(Inside::Answered(Begin::Refused(refusal))),
+        BeginIn::Interrupted(ticket) => {
+            return Ok(Inside::Answered(Begin::Interrupted(ticket.outside())));
+        }
+    };
+    let (operation, encode) = body
+        .take()
+        .expect("a claim is begun once and then returned");
+    let value = operation(&claim, txn).map_err(RunError::Operation)?;
+    let response = encode(&value)?;
+    match claim.complete(response) {
+        Ok(stored) => Ok(Inside::Ran(value, stored)),
+        Err(EndingError::Ledger(error)) => Err(RunError::Ledger(error)),
+        Err(refusal) => unreachable!("the claim is this transaction's own: {refusal}"),
+    }
+}

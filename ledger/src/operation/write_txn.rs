@@ -1,0 +1,467 @@
+//! A write transaction of the caller's own, in which claims are begun and ended together with
+//! the application's data.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use redb::WriteTransaction;
+
+use crate::decision::{Checkpoint, EndingRefusal, Fence, Key, Record, Response, State, Work};
+use crate::error::Error;
+use crate::error::no_panic;
+use crate::holder::Written;
+use crate::holder::live_claims::LiveClaim;
+use crate::operation::asked::Placed;
+use crate::operation::beginning::{Begun, Started, begin, take};
+use crate::operation::claim::{Claim, complete_in, release_in};
+use crate::operation::refusal::{EndingError, Refusal};
+use crate::operation::replay::Replay;
+use crate::operation::request::Request;
+use crate::operation::ticket::{Seen, Ticket};
+use crate::store::engine::{BaseGuard, Engine};
+use crate::store::group_commit::{Lead, Patience};
+use crate::store::write_store::WriteStore;
+use crate::store::writer::finish;
+
+/// A write transaction on the ledger's file, made by [`Ledger::write`](crate::Ledger::write).
+///
+/// It derefs to [`redb::WriteTransaction`], so the application opens its own tables in it. The
+/// ledger owns commit and abort, and so durability: an `Ok` of [`WriteTxn::commit`] is on disk.
+/// Dropping it rolls everything back. It stays on its thread, since the thread holds the writer.
+pub struct WriteTxn<'l> {
+    engine: &'l Arc<Engine>,
+    transaction: Option<WriteTransaction>,
+    _base: BaseGuard<'l>,
+    _lead: Lead<'l>,
+    operations: Cell<usize>,
+    written: Cell<Written>,
+    unfinished: Cell<bool>,
+    kept: RefCell<Vec<Started>>,
+    /// Claims that ended inside: whoever waits for them is woken behind the commit.
+    ended: RefCell<Vec<LiveClaim>>,
+    stays_on_its_thread: PhantomData<*const ()>,
+}
+
+/// What a commit made of the claims that were kept.
+#[derive(Debug)]
+#[must_use = "claims in it are interrupted when they are dropped"]
+pub struct Committed {
+    /// The kept claims, in the order in which they were kept: ordinary claims from here on.
+    pub claims: Vec<Claim>,
+}
+
+impl<'l> WriteTxn<'l> {
+    pub(crate) fn begin(engine: &'l Arc<Engine>) -> Result<Self, Error> {
+        engine.check_writable()?;
+        let lead = engine.lead_alone()?;
+        engine.reopen_as_leader()?;
+        engine.check_usable()?;
+        engine.check_place()?;
+        let base = engine.base()?;
+        let transaction = engine.begin_write(&base, Patience::Bounded)?;
+        Ok(Self {
+            engine,
+            transaction: Some(transaction),
+            _base: base,
+            _lead: lead,
+            operations: Cell::new(0),
+            written: Cell::default(),
+            unfinished: Cell::new(false),
+            kept: RefCell::default(),
+            ended: RefCell::default(),
+            stays_on_its_thread: PhantomData,
+        })
+    }
+
+    fn transaction(&self) -> &WriteTransaction {
+        self.transaction
+            .as_ref()
+            .expect("only commit and abort take the transaction, by value")
+    }
+
+    /// Commits everything, the application's writes and the ledger's. When this returns, both
+    /// are on disk.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnfinishedClaim`] when a claim begun inside was dropped without an ending, or an
+    /// ending inside failed: everything is then rolled back. [`Error::CommitUnknown`] when the
+    /// commit itself failed.
+    ///
+    /// # Blocking
+    ///
+    /// Until the commit is on disk.
+    pub fn commit(mut self) -> Result<Committed, Error> {
+        let Some(transaction) = self.transaction.take() else {
+            return Err(Error::Closed);
+        };
+        if self.unfinished.get() {
+            self.engine.roll_back(transaction);
+            return Err(Error::UnfinishedClaim);
+        }
+        let operations = self.operations.get();
+        let swept = no_panic(|| {
+            let store = WriteStore::open(&self.engine.holder, &transaction)?;
+            finish(store, operations)
+        });
+        // The application's writes alone are worth a commit too.
+        let applied = swept.map(|last| Some(self.written.get().and(last.unwrap_or_default())));
+        self.engine
+            .conclude(transaction, applied, operations.max(1))?;
+        let kept = self.kept.take();
+        let claims = kept
+            .into_iter()
+            .map(|started| Claim::new(Arc::clone(self.engine), started))
+            .collect();
+        Ok(Committed { claims })
+    }
+
+    /// Rolls everything back. Dropping the transaction does the same.
+    pub fn abort(self) {
+        drop(self);
+    }
+
+    /// Runs one step of the ledger in the transaction.
+    fn step<T>(
+        &self,
+        work: impl FnOnce(&mut WriteStore<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let result = no_panic(|| {
+            let mut store = WriteStore::open(&self.engine.holder, self.transaction())?;
+            let answer = work(&mut store)?;
+            if let Some(error) = store.failure() {
+                return Err(error.clone());
+            }
+            let written = store.finish()?;
+            self.written.set(self.written.get().and(written));
+            Ok(answer)
+        });
+        match &result {
+            Ok(_) => self.operations.set(self.operations.get() + 1),
+            // Part of the step may be in the transaction: it can no longer be committed.
+            Err(_) => self.unfinished.set(true),
+        }
+        result
+    }
+
+    fn begin_operation(&self, request: Request) -> Result<BeginIn<'_, 'l>, Error> {
+        request.check_input()?;
+        if !Arc::ptr_eq(&request.engine, self.engine) {
+            return Err(Error::Unsupported {
+                reason: "the request and the transaction belong to different ledgers",
+            });
+        }
+        let asked = Arc::new(request.asked);
+        let begun = self.step(|store| begin(store, &asked))?;
+        Ok(match begun {
+            Begun::Claimed(started) => BeginIn::Fresh(ClaimIn::new(self, started)),
+            Begun::Replay(replay) => BeginIn::Replay(replay),
+            Begun::Interrupted {
+                placed,
+                record,
+                overdue,
+                work,
+            } => {
+                let seen = Seen::of(record, overdue, work);
+                BeginIn::Interrupted(TicketIn {
+                    txn: self,
+                    placed,
+                    seen,
+                })
+            }
+            Begun::InProgress { retry_after, .. } => {
+                BeginIn::Refused(Refusal::InProgress { retry_after })
+            }
+            Begun::Refused(refusal) => BeginIn::Refused(refusal),
+        })
+    }
+}
+
+impl Deref for WriteTxn<'_> {
+    type Target = WriteTransaction;
+
+    fn deref(&self) -> &WriteTransaction {
+        self.transaction()
+    }
+}
+
+impl Drop for WriteTxn<'_> {
+    fn drop(&mut self) {
+        if let Some(transaction) = self.transaction.take() {
+            self.engine.roll_back(transaction);
+        }
+    }
+}
+
+impl fmt::Debug for WriteTxn<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriteTxn")
+            .field("operations", &self.operations)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a request got inside a transaction of the caller's own.
+#[derive(Debug)]
+#[must_use = "a claim in it has to be ended before the commit"]
+pub enum BeginIn<'t, 'l> {
+    /// The caller runs the operation.
+    Fresh(ClaimIn<'t, 'l>),
+    /// It ran before, or in this transaction; this is its answer.
+    Replay(Replay),
+    /// Nobody knows whether it ran.
+    Interrupted(TicketIn<'t, 'l>),
+    /// It must not run now.
+    Refused(Refusal),
+}
+
+impl Request {
+    /// Begins the operation inside a transaction of the caller's own: the claim, its end and the
+    /// application's writes are one commit, or none of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`]; expected refusals are [`BeginIn::Refused`]. [`Request::wait`] does not apply:
+    /// waiting with the writer held would stop everybody.
+    pub fn begin_in<'t, 'l>(self, txn: &'t WriteTxn<'l>) -> Result<BeginIn<'t, 'l>, Error> {
+        txn.begin_operation(self)
+    }
+}
+
+/// A claim inside a transaction of the caller's own. It is ended by [`ClaimIn::complete`],
+/// [`ClaimIn::release`] or [`ClaimIn::keep`]; dropped without one, the transaction cannot commit.
+#[must_use = "a claim that is dropped keeps its transaction from committing"]
+pub struct ClaimIn<'t, 'l> {
+    txn: &'t WriteTxn<'l>,
+    started: Option<Started>,
+}
+
+impl<'t, 'l> ClaimIn<'t, 'l> {
+    const fn new(txn: &'t WriteTxn<'l>, started: Started) -> Self {
+        Self {
+            txn,
+            started: Some(started),
+        }
+    }
+
+    fn started(&self) -> &Started {
+        self.started
+            .as_ref()
+            .expect("only an ending takes it, by value")
+    }
+
+    fn record(&self) -> &Record {
+        &self.started().record
+    }
+
+    /// The fencing token. It is burned if the transaction is rolled back.
+    pub fn fence(&self) -> Fence {
+        self.record().fence
+    }
+
+    /// Which attempt this is, counted from 1.
+    pub fn attempt(&self) -> u32 {
+        self.record().attempts
+    }
+
+    /// The key of the operation.
+    pub fn key(&self) -> &Key {
+        &self.started().placed.asked.key
+    }
+
+    /// The key for a downstream call; see [`Claim::child_key`].
+    pub fn child_key(&self, label: &str) -> Key {
+        self.started()
+            .placed
+            .asked
+            .child_key(&self.record().fingerprint, label)
+    }
+
+    /// The last checkpoint, of an attempt before this one.
+    pub fn last_checkpoint(&self) -> Option<&Checkpoint> {
+        match &self.record().state {
+            State::Claimed(claimed) => claimed.checkpoint.as_ref(),
+            State::Completed(_) => None,
+        }
+    }
+
+    /// Completes the operation with the commit of the transaction.
+    ///
+    /// # Errors
+    ///
+    /// [`EndingError`]; the transaction then cannot commit, unless the response was too large:
+    /// that is found out before anything is written, but the claim is gone all the same.
+    pub fn complete(mut self, response: impl Into<Response>) -> Result<Replay, EndingError> {
+        let response = response.into();
+        self.started()
+            .placed
+            .asked
+            .check_response(response.bytes().len())?;
+        let Some(started) = self.started.take() else {
+            return Err(EndingError::Superseded);
+        };
+        let fence = started.record.fence;
+        let stored = self
+            .txn
+            .step(|store| complete_in(store, &started.placed, fence, &response));
+        self.txn.settle(started, stored)
+    }
+
+    /// Removes the claim again: it certainly did not happen.
+    ///
+    /// # Errors
+    ///
+    /// [`EndingError::HasCheckpoint`] when an attempt before this one got that far, and
+    /// [`EndingError::Ledger`]; the transaction then cannot commit.
+    pub fn release(mut self) -> Result<(), EndingError> {
+        let Some(started) = self.started.take() else {
+            return Err(EndingError::Superseded);
+        };
+        let fence = started.record.fence;
+        let released = self
+            .txn
+            .step(|store| release_in(store, &started.placed, fence));
+        self.txn.settle(started, released)
+    }
+
+    /// Keeps the claim beyond the transaction: the commit returns it as an ordinary [`Claim`].
+    pub fn keep(mut self) {
+        if let Some(started) = self.started.take() {
+            self.txn.kept.borrow_mut().push(started);
+        }
+    }
+}
+
+impl WriteTxn<'_> {
+    fn settle<T>(
+        &self,
+        started: Started,
+        result: Result<Result<T, EndingRefusal>, Error>,
+    ) -> Result<T, EndingError> {
+        self.ended.borrow_mut().push(started.live);
+        let flat: Result<T, EndingError> = result
+            .map_err(EndingError::from)
+            .and_then(|done| done.map_err(EndingError::from));
+        if flat.is_err() {
+            self.unfinished.set(true);
+        }
+        flat
+    }
+}
+
+impl Drop for ClaimIn<'_, '_> {
+    fn drop(&mut self) {
+        if self.started.is_some() {
+            self.txn.unfinished.set(true);
+        }
+    }
+}
+
+impl fmt::Debug for ClaimIn<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ClaimIn(fence {})", self.fence())
+    }
+}
+
+/// The ticket of an interrupted key inside a transaction of the caller's own. Dropping it
+/// changes nothing.
+#[must_use = "a ticket does nothing until it is ended"]
+pub struct TicketIn<'t, 'l> {
+    txn: &'t WriteTxn<'l>,
+    placed: Placed,
+    seen: Seen,
+}
+
+impl<'t, 'l> TicketIn<'t, 'l> {
+    /// The fence of the interrupted claim.
+    pub const fn fence(&self) -> Fence {
+        self.seen.fence
+    }
+
+    /// How many claims the operation has had.
+    pub const fn attempts(&self) -> u32 {
+        self.seen.attempts
+    }
+
+    /// The last checkpoint that was reached.
+    pub const fn checkpoint(&self) -> Option<&Checkpoint> {
+        self.seen.checkpoint.as_ref()
+    }
+
+    /// Whether the holder still lives although its lease is over.
+    pub const fn is_overdue(&self) -> bool {
+        self.seen.overdue
+    }
+
+    /// Runs it again in this transaction, under a new fence.
+    ///
+    /// # Errors
+    ///
+    /// [`EndingError`]; nothing is changed.
+    pub fn rerun(self) -> Result<ClaimIn<'t, 'l>, EndingError> {
+        let seen = self.seen.fence;
+        let placed = self.placed;
+        let started = self.txn.step(|store| {
+            if store.evidence(seen).work == Work::Running {
+                return Ok(Err(EndingError::StillRunning));
+            }
+            match store.get(&placed.record_key)? {
+                Some(record) => take(store, placed, &record, seen),
+                None => Ok(Err(EndingError::Superseded)),
+            }
+        })??;
+        Ok(ClaimIn::new(self.txn, started))
+    }
+
+    /// The same ticket, to be ended outside of the transaction.
+    pub(crate) fn outside(self) -> Ticket {
+        Ticket::new(Arc::clone(self.txn.engine), self.placed, self.seen)
+    }
+
+    /// It happened: completes it with the commit of the transaction.
+    ///
+    /// # Errors
+    ///
+    /// [`EndingError`]; nothing is changed.
+    pub fn complete(self, response: impl Into<Response>) -> Result<Replay, EndingError> {
+        let response = response.into();
+        self.placed.asked.check_response(response.bytes().len())?;
+        self.end(|store, placed, seen| complete_in(store, placed, seen, &response))
+    }
+
+    /// It did not happen: removes the record with the commit of the transaction.
+    ///
+    /// # Errors
+    ///
+    /// [`EndingError`]; nothing is changed.
+    pub fn release(self) -> Result<(), EndingError> {
+        self.end(release_in)
+    }
+
+    fn end<T>(
+        self,
+        work: impl FnOnce(
+            &mut WriteStore<'_>,
+            &Placed,
+            Fence,
+        ) -> Result<Result<T, EndingRefusal>, Error>,
+    ) -> Result<T, EndingError> {
+        let seen = self.seen.fence;
+        let ended: Result<T, EndingError> = self.txn.step(|store| {
+            if store.evidence(seen).work == Work::Running {
+                return Ok(Err(EndingError::StillRunning));
+            }
+            Ok(work(store, &self.placed, seen)?.map_err(EndingError::from))
+        })?;
+        ended
+    }
+}
+
+impl fmt::Debug for TicketIn<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TicketIn(fence {})", self.fence())
+    }
+}

@@ -1,0 +1,293 @@
+//! The database of a ledger: read, written by one at a time, reopened after failures, closed.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, RwLock, RwLockReadGuard};
+use std::time::Duration;
+
+use redb::ReadableDatabase;
+
+use crate::clock::unpoisoned;
+use crate::decision::Timestamp;
+use crate::error::{Cause, Error, before_commit, no_panic};
+use crate::file::open_files::OpenHere;
+use crate::file::platform::{self, FileIdentity};
+use crate::file::storage::{Base, Mode, OpenReport, Rights, Storage};
+use crate::holder::{Holder, Written};
+use crate::store::group_commit::{GroupCommit, Lead, Patience};
+use crate::store::snapshot::{Snapshot, SnapshotCache};
+use crate::store::tables::NamespaceId;
+use crate::store::write_store::Job;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Status {
+    Ready = 0,
+    /// redb has latched an error; the next call reopens.
+    Failed = 1,
+    Closed = 2,
+}
+
+/// The database of a ledger, kept open over failures, and the right to write to it.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) holder: Holder,
+    pub(crate) commits: GroupCommit<Box<dyn Job>>,
+    pub(crate) storage: Storage,
+    pub(crate) report: OpenReport,
+    pub(crate) counts: Counts,
+    rights: Rights,
+    status: AtomicU8,
+    base: RwLock<Option<Base>>,
+    snapshots: SnapshotCache,
+    place: Option<Place>,
+    _here: Option<OpenHere>,
+}
+
+/// Where the file lies, and what must lie there.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) path: PathBuf,
+    pub(crate) identity: FileIdentity,
+}
+
+/// Counted in memory, for tests and statistics.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) commits: AtomicU64,
+    pub(crate) operations: AtomicU64,
+}
+
+/// What an engine is made of.
+pub(crate) struct Parts {
+    pub(crate) base: Base,
+    pub(crate) rights: Rights,
+    pub(crate) holder: Holder,
+    pub(crate) busy_timeout: Duration,
+    pub(crate) storage: Storage,
+    pub(crate) report: OpenReport,
+    pub(crate) place: Option<Place>,
+    pub(crate) here: Option<OpenHere>,
+}
+
+impl Engine {
+    pub(crate) fn new(parts: Parts) -> Arc<Self> {
+        Arc::new(Self {
+            holder: parts.holder,
+            commits: GroupCommit::new(parts.busy_timeout),
+            storage: parts.storage,
+            report: parts.report,
+            counts: Counts::default(),
+            rights: parts.rights,
+            status: AtomicU8::new(Status::Ready as u8),
+            base: RwLock::new(Some(parts.base)),
+            snapshots: SnapshotCache::default(),
+            place: parts.place,
+            _here: parts.here,
+        })
+    }
+
+    pub(crate) const fn rights(&self) -> Rights {
+        self.rights
+    }
+
+    pub(crate) fn path(&self) -> Option<&PathBuf> {
+        self.place.as_ref().map(|place| &place.path)
+    }
+
+    /// Refuses what cannot work, before anything is touched.
+    pub(crate) fn check_usable(&self) -> Result<(), Error> {
+        self.holder.check_process()?;
+        if self.status() == Status::Closed {
+            return Err(Error::Closed);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn check_writable(&self) -> Result<(), Error> {
+        self.check_usable()?;
+        match self.rights {
+            Rights::ReadWrite => Ok(()),
+            Rights::ReadOnly => Err(Error::ReadOnly),
+        }
+    }
+
+    /// Refuses to write to a file that is no longer the one under its name.
+    pub(crate) fn check_place(&self) -> Result<(), Error> {
+        let Some(place) = &self.place else {
+            return Ok(());
+        };
+        match platform::identity_at(&place.path) {
+            Ok(Some(identity)) if identity == place.identity => Ok(()),
+            Ok(_) => Err(Error::FileReplaced {
+                path: place.path.clone(),
+            }),
+            Err(error) => Err(Error::io(error)),
+        }
+    }
+
+    fn status(&self) -> Status {
+        match self.status.load(Ordering::SeqCst) {
+            0 => Status::Ready,
+            1 => Status::Failed,
+            _ => Status::Closed,
+        }
+    }
+
+    pub(crate) fn is_failed(&self) -> bool {
+        self.status() == Status::Failed
+    }
+
+    pub(crate) fn mark_failed(&self) {
+        let (ready, failed) = (Status::Ready as u8, Status::Failed as u8);
+        // A closed ledger stays closed.
+        let _ = self
+            .status
+            .compare_exchange(ready, failed, Ordering::SeqCst, Ordering::SeqCst);
+    }
+
+    /// Reads from the state of the last commit.
+    pub(crate) fn read<T>(
+        &self,
+        look: impl FnOnce(&Snapshot) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.check_usable()?;
+        self.reopen_if_failed()?;
+        let result = no_panic(|| {
+            let base = self.base()?;
+            let snapshot = self.snapshot_of(&base)?;
+            drop(base);
+            look(&snapshot)
+        });
+        if let Err(Error::Storage(_)) = &result {
+            self.mark_failed();
+        }
+        result
+    }
+
+    /// The number of a namespace as of a snapshot.
+    pub(crate) fn namespace_id(
+        &self,
+        snapshot: &Snapshot,
+        name: &str,
+    ) -> Result<Option<NamespaceId>, Error> {
+        self.holder.namespace_id(name, || snapshot.namespace(name))
+    }
+
+    /// The database, kept from being replaced or closed while the guard lives.
+    pub(crate) fn base(&self) -> Result<BaseGuard<'_>, Error> {
+        let guard = unpoisoned(self.base.read());
+        if guard.is_none() {
+            return Err(if self.status() == Status::Closed {
+                Error::Closed
+            } else {
+                Error::Storage(Cause::new("the file could not be reopened"))
+            });
+        }
+        Ok(BaseGuard(guard))
+    }
+
+    fn snapshot_of(&self, base: &Base) -> Result<Arc<Snapshot>, Error> {
+        let open = || {
+            let transaction = match base {
+                Base::Owned(database) => database.begin_read(),
+                Base::Lent(database) => database.begin_read(),
+                Base::ReadOnly(database) => database.begin_read(),
+            };
+            Snapshot::open(transaction.map_err(before_commit)?)
+        };
+        match (self.holder.mode(), self.rights) {
+            (Mode::Exclusive, Rights::ReadWrite) => self.snapshots.current(open),
+            // Others commit without telling: each call looks anew.
+            _ => open().map(Arc::new),
+        }
+    }
+
+    /// A snapshot of its own, for an iterator that outlives the call.
+    pub(crate) fn own_snapshot(&self) -> Result<Arc<Snapshot>, Error> {
+        self.check_usable()?;
+        self.reopen_if_failed()?;
+        no_panic(|| {
+            let base = self.base()?;
+            self.snapshot_of(&base)
+        })
+    }
+
+    /// Takes note of a commit, before anybody is told of it.
+    pub(crate) fn committed(&self, written: Written, operations: usize) {
+        self.snapshots.renew();
+        self.holder.committed(written);
+        self.counts.commits.fetch_add(1, Ordering::Relaxed);
+        self.counts
+            .operations
+            .fetch_add(operations as u64, Ordering::Relaxed);
+    }
+
+    /// Waits for the right to write alone.
+    pub(crate) fn lead_alone(&self) -> Result<Lead<'_>, Error> {
+        self.commits
+            .lead_alone(&*self.holder.clock, Patience::Bounded)
+    }
+
+    /// Reopens the database after an error that redb has latched. Waits for the writer first.
+    pub(crate) fn reopen_if_failed(&self) -> Result<(), Error> {
+        if !self.is_failed() {
+            return Ok(());
+        }
+        let _lead = self.lead_alone()?;
+        self.reopen_as_leader()
+    }
+
+    /// Reopens the database, if it is still marked as failed. The caller leads.
+    pub(crate) fn reopen_as_leader(&self) -> Result<(), Error> {
+        if !self.is_failed() {
+            return Ok(());
+        }
+        let mut base = unpoisoned(self.base.write());
+        self.snapshots.renew();
+        let (fresh, reached) = no_panic(|| self.storage.replace(base.take()))?;
+        *base = Some(fresh);
+        drop(base);
+        self.holder
+            .absorb(reached.fence, Timestamp::from_unix_ms(reached.mark_ms))?;
+        let (ready, failed) = (Status::Ready as u8, Status::Failed as u8);
+        let _ = self
+            .status
+            .compare_exchange(failed, ready, Ordering::SeqCst, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Runs something that needs the database alone, with nobody reading or writing.
+    pub(crate) fn with_base_alone<T>(
+        &self,
+        work: impl FnOnce(&mut Base) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut guard = unpoisoned(self.base.write());
+        self.snapshots.renew();
+        let base = guard.as_mut().ok_or(Error::Closed)?;
+        no_panic(|| work(base))
+    }
+
+    /// Closes the database; every handle is closed from here on.
+    pub(crate) fn close(&self) -> Result<(), Error> {
+        self.status.store(Status::Closed as u8, Ordering::SeqCst);
+        let base = unpoisoned(self.base.write()).take();
+        self.snapshots.renew();
+        match base {
+            Some(Base::Owned(database)) => database.close().map_err(before_commit),
+            Some(Base::ReadOnly(database)) => database.close().map_err(before_commit),
+            Some(Base::Lent(_)) | None => Ok(()),
+        }
+    }
+}
+
+/// The database while it is in use.
+pub(crate) struct BaseGuard<'e>(RwLockReadGuard<'e, Option<Base>>);
+
+impl std::ops::Deref for BaseGuard<'_> {
+    type Target = Base;
+
+    fn deref(&self) -> &Base {
+        self.0.as_ref().expect("checked when the guard was made")
+    }
+}

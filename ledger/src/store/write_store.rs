@@ -1,0 +1,503 @@
+//! Records inside a write transaction: read, written, counted and swept as one.
+//!
+//! Whatever is true of a record is true of its row in the expiry index and of its namespace's
+//! counters in the same commit, because only this module writes any of the three.
+
+use std::collections::BTreeMap;
+
+use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
+
+use crate::decision::{
+    Evidence, Fence, Key, Namespace, PolicyStamp, Record, Room, State, Timestamp, forget,
+};
+use crate::error::{Error, Invalid, before_commit};
+use crate::holder::{Holder, Written};
+use crate::store::codec::{self, Floor, NamespaceRow, Tail};
+use crate::store::group_commit::Settle;
+use crate::store::snapshot::{record_from, unreadable};
+use crate::store::tables::{
+    EXPIRY, META, META_FLOOR, NAMESPACES, NAMESPACES_MAX, NamespaceId, RECORDS, expiry_end,
+    expiry_key, parse_expiry_key, parse_record_key, tail_key,
+};
+
+/// The ledger's side of one write transaction.
+pub(crate) struct WriteStore<'t> {
+    pub(crate) holder: &'t Holder,
+    pub(crate) now: Timestamp,
+    transaction: &'t WriteTransaction,
+    records: Table<'t, &'static [u8], &'static [u8]>,
+    expiry: Option<Table<'t, &'static [u8], ()>>,
+    tails: BTreeMap<NamespaceId, TailState>,
+    is_dirty: bool,
+    written: Written,
+    failure: Option<Error>,
+}
+
+struct TailState {
+    tail: Tail,
+    is_dirty: bool,
+}
+
+/// What a sweep did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Swept {
+    /// How many records were removed.
+    pub removed: usize,
+    /// Whether more have expired than the bound allowed to remove.
+    pub more: bool,
+}
+
+/// One caller's part of a batch, applied in the batch's transaction.
+pub(crate) trait Job: Settle {
+    /// Reads, decides and writes. An error that is the caller's own is kept as its answer.
+    fn apply(&mut self, store: &mut WriteStore<'_>);
+}
+
+impl Settle for Box<dyn Job> {
+    fn settle(&mut self, verdict: Result<(), Error>) {
+        (**self).settle(verdict);
+    }
+}
+
+impl<'t> WriteStore<'t> {
+    pub(crate) fn open(
+        holder: &'t Holder,
+        transaction: &'t WriteTransaction,
+    ) -> Result<Self, Error> {
+        let records = transaction.open_table(RECORDS).map_err(before_commit)?;
+        let mut store = Self {
+            holder,
+            now: Timestamp::EPOCH,
+            transaction,
+            records,
+            expiry: None,
+            tails: BTreeMap::new(),
+            is_dirty: false,
+            written: Written::default(),
+            failure: None,
+        };
+        if holder.mode().has_other_writers() {
+            store.catch_up()?;
+        }
+        store.now = holder.now();
+        Ok(store)
+    }
+
+    /// Learns fences and marks that other processes have stored since.
+    fn catch_up(&mut self) -> Result<(), Error> {
+        let namespaces = self
+            .transaction
+            .open_table(NAMESPACES)
+            .map_err(before_commit)?;
+        let count = namespaces.len().map_err(before_commit)?;
+        drop(namespaces);
+        let mut reached = self.floor()?;
+        for number in 0..u16::try_from(count).unwrap_or(u16::MAX) {
+            let tail = self.tail(NamespaceId(number))?;
+            reached.fence = reached.fence.max(tail.fence);
+            reached.mark_ms = reached.mark_ms.max(tail.mark_ms);
+        }
+        self.holder
+            .absorb(reached.fence, Timestamp::from_unix_ms(reached.mark_ms))
+    }
+
+    fn floor(&self) -> Result<Floor, Error> {
+        let meta = self.transaction.open_table(META).map_err(before_commit)?;
+        match meta.get(META_FLOOR).map_err(before_commit)? {
+            None => Ok(Floor::default()),
+            Some(sealed) => codec::decode_floor(META_FLOOR, sealed.value())
+                .map_err(|why| unreadable(why, "", "the floor of fence and time")),
+        }
+    }
+
+    /// Stores a time that the file may never fall below.
+    pub(crate) fn raise_floor(&mut self, mark: Timestamp) -> Result<(), Error> {
+        let result = self.raise_floor_parts(mark);
+        self.guard(result)
+    }
+
+    fn raise_floor_parts(&mut self, mark: Timestamp) -> Result<(), Error> {
+        let mut floor = self.floor()?;
+        floor.mark_ms = floor.mark_ms.max(mark.unix_ms());
+        let sealed = codec::encode_floor(META_FLOOR, &floor);
+        let mut meta = self.transaction.open_table(META).map_err(before_commit)?;
+        meta.insert(META_FLOOR, sealed.as_slice())
+            .map_err(before_commit)?;
+        self.is_dirty = true;
+        Ok(())
+    }
+
+    /// Runs something that redb may fail at. After a failure the whole transaction is void.
+    fn guard<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
+        if let Err(error) = &result
+            && !matches!(error, Error::Damaged { .. } | Error::Invalid(_))
+        {
+            self.failure.get_or_insert_with(|| error.clone());
+        }
+        result
+    }
+
+    /// Why the transaction cannot be committed, if it cannot.
+    pub(crate) fn failure(&self) -> Option<&Error> {
+        self.failure.as_ref()
+    }
+
+    /// The namespace's row, created or brought to the policy of the caller.
+    pub(crate) fn namespace(&mut self, namespace: &Namespace) -> Result<NamespaceRow, Error> {
+        if let Some(row) = self.holder.known_namespace(namespace) {
+            return Ok(row);
+        }
+        let result = self.namespace_in_table(namespace);
+        self.guard(result)
+    }
+
+    fn namespace_in_table(&mut self, namespace: &Namespace) -> Result<NamespaceRow, Error> {
+        let name = namespace.name().as_bytes();
+        let policy = namespace.current_policy();
+        let mut table = self
+            .transaction
+            .open_table(NAMESPACES)
+            .map_err(before_commit)?;
+        let count = table.len().map_err(before_commit)?;
+        let stored = match table.get(name).map_err(before_commit)? {
+            Some(sealed) => Some(
+                codec::decode_namespace(name, sealed.value())
+                    .map_err(|why| unreadable(why, namespace.name(), ""))?,
+            ),
+            None => None,
+        };
+        let row = match stored {
+            Some(row) if row.has_policy(policy) => return Ok(row),
+            Some(row) => NamespaceRow::new(row.id, row.policy_version.saturating_add(1), policy),
+            None => {
+                let number = u16::try_from(count)
+                    .ok()
+                    .filter(|_| count < NAMESPACES_MAX)
+                    .ok_or(Error::Invalid(Invalid::TooManyNamespaces {
+                        limit: NAMESPACES_MAX,
+                    }))?;
+                NamespaceRow::new(number, 1, policy)
+            }
+        };
+        table
+            .insert(name, codec::encode_namespace(name, &row).as_slice())
+            .map_err(before_commit)?;
+        self.is_dirty = true;
+        self.written.has_new_namespace = true;
+        Ok(row)
+    }
+
+    /// The namespace's number, if it was ever used.
+    pub(crate) fn namespace_id(&mut self, name: &str) -> Result<Option<NamespaceId>, Error> {
+        let result = self.namespace_id_in_table(name);
+        self.guard(result)
+    }
+
+    fn namespace_id_in_table(&self, name: &str) -> Result<Option<NamespaceId>, Error> {
+        let table = self
+            .transaction
+            .open_table(NAMESPACES)
+            .map_err(before_commit)?;
+        let Some(sealed) = table.get(name.as_bytes()).map_err(before_commit)? else {
+            return Ok(None);
+        };
+        codec::decode_namespace(name.as_bytes(), sealed.value())
+            .map(|row| Some(NamespaceId(row.id)))
+            .map_err(|why| unreadable(why, name, ""))
+    }
+
+    pub(crate) fn get(&mut self, record_key: &[u8]) -> Result<Option<Record>, Error> {
+        let result = match self.records.get(record_key) {
+            Ok(None) => Ok(None),
+            Ok(Some(sealed)) => record_from(record_key, sealed.value(), |id| {
+                self.holder.namespace_name(id)
+            })
+            .map(Some),
+            Err(error) => Err(before_commit(error)),
+        };
+        self.guard(result)
+    }
+
+    /// Stores a record in the place of `old`, with its index row and its share of the counters.
+    pub(crate) fn put(
+        &mut self,
+        record_key: &[u8],
+        old: Option<&Record>,
+        new: &Record,
+    ) -> Result<(), Error> {
+        let result = self.put_parts(record_key, old, new);
+        self.guard(result)
+    }
+
+    fn put_parts(
+        &mut self,
+        record_key: &[u8],
+        old: Option<&Record>,
+        new: &Record,
+    ) -> Result<(), Error> {
+        let sealed = codec::encode_record(record_key, new);
+        let replaced = self
+            .records
+            .insert(record_key, sealed.as_slice())
+            .map_err(before_commit)?
+            .map(|value| value.value().len());
+        let (old_row, new_row) = (old.and_then(Record::removable_at), new.removable_at());
+        if old_row != new_row {
+            let expiry = open_expiry(&mut self.expiry, self.transaction)?;
+            if let Some(at) = old_row {
+                expiry
+                    .remove(expiry_key(at, record_key).as_slice())
+                    .map_err(before_commit)?;
+            }
+            if let Some(at) = new_row {
+                expiry
+                    .insert(expiry_key(at, record_key).as_slice(), ())
+                    .map_err(before_commit)?;
+            }
+        }
+        let was_claimed = old.is_some_and(Record::is_claimed) && replaced.is_some();
+        let tail = self.tail_mut(namespace_of(record_key))?;
+        tail.claimed = tail.claimed.saturating_sub(u64::from(was_claimed));
+        tail.claimed += u64::from(new.is_claimed());
+        if let Some(bytes) = replaced {
+            tail.bytes = tail.bytes.saturating_sub(bytes as u64);
+        } else {
+            tail.records += 1;
+            tail.bytes += record_key.len() as u64;
+        }
+        tail.bytes += sealed.len() as u64;
+        Ok(())
+    }
+
+    /// Removes whatever is stored under a key; `old` is `None` where it could not be read.
+    pub(crate) fn remove(&mut self, record_key: &[u8], old: Option<&Record>) -> Result<(), Error> {
+        let result = self.remove_parts(record_key, old);
+        self.guard(result)
+    }
+
+    fn remove_parts(&mut self, record_key: &[u8], old: Option<&Record>) -> Result<(), Error> {
+        let removed = self
+            .records
+            .remove(record_key)
+            .map_err(before_commit)?
+            .map(|value| value.value().len());
+        let Some(value_bytes) = removed else {
+            return Ok(());
+        };
+        if let Some(at) = old.and_then(Record::removable_at) {
+            open_expiry(&mut self.expiry, self.transaction)?
+                .remove(expiry_key(at, record_key).as_slice())
+                .map_err(before_commit)?;
+        }
+        let was_claimed = old.is_some_and(Record::is_claimed);
+        let tail = self.tail_mut(namespace_of(record_key))?;
+        tail.records = tail.records.saturating_sub(1);
+        tail.claimed = tail.claimed.saturating_sub(u64::from(was_claimed));
+        tail.bytes = tail
+            .bytes
+            .saturating_sub((record_key.len() + value_bytes) as u64);
+        Ok(())
+    }
+
+    /// The namespace's counters, as this transaction sees them.
+    pub(crate) fn tail(&mut self, namespace: NamespaceId) -> Result<Tail, Error> {
+        let result = self.load_tail(namespace).map(|state| state.tail);
+        self.guard(result)
+    }
+
+    fn tail_mut(&mut self, namespace: NamespaceId) -> Result<&mut Tail, Error> {
+        self.is_dirty = true;
+        let state = self.load_tail(namespace)?;
+        state.is_dirty = true;
+        Ok(&mut state.tail)
+    }
+
+    fn load_tail(&mut self, namespace: NamespaceId) -> Result<&mut TailState, Error> {
+        use std::collections::btree_map::Entry;
+        match self.tails.entry(namespace) {
+            Entry::Occupied(entry) => Ok(entry.into_mut()),
+            Entry::Vacant(entry) => {
+                let key = tail_key(namespace);
+                let tail = match self.records.get(key.as_slice()).map_err(before_commit)? {
+                    None => Tail::default(),
+                    Some(sealed) => codec::decode_tail(&key, sealed.value())
+                        .map_err(|why| unreadable(why, "", "counters"))?,
+                };
+                Ok(entry.insert(TailState {
+                    tail,
+                    is_dirty: false,
+                }))
+            }
+        }
+    }
+
+    /// A fence that was never given out, stored with the namespace.
+    pub(crate) fn next_fence(&mut self, namespace: NamespaceId) -> Result<Fence, Error> {
+        let fence = self.holder.next_fence();
+        let result = self
+            .tail_mut(namespace)
+            .map(|tail| tail.fence = tail.fence.max(fence.get()));
+        self.guard(result)?;
+        self.written.fence = self.written.fence.max(fence.get());
+        Ok(fence)
+    }
+
+    /// What the caller's policy is called in the file.
+    pub(crate) fn stamp(row: &NamespaceRow, namespace: &Namespace) -> PolicyStamp {
+        PolicyStamp::of(namespace.current_policy(), row.policy_version)
+    }
+
+    /// Whether one more record fits. What has expired does not count, swept or not.
+    pub(crate) fn room(&mut self, id: NamespaceId, namespace: &Namespace) -> Result<Room, Error> {
+        let policy = namespace.current_policy();
+        let (records_max, bytes_max) = (policy.record_quota(), policy.byte_quota());
+        let is_full = |tail: &Tail| {
+            records_max.is_some_and(|max| tail.records >= max)
+                || bytes_max.is_some_and(|max| tail.bytes >= max)
+        };
+        if (records_max, bytes_max) == (None, None) || !is_full(&self.tail(id)?) {
+            return Ok(Room::Free);
+        }
+        // Swept rather than counted: the same rows would be looked at by the next claim again.
+        while is_full(&self.tail(id)?) {
+            let swept = self.sweep(SWEEP_FOR_ROOM)?;
+            if swept.removed == 0 {
+                return Ok(Room::Full);
+            }
+        }
+        Ok(Room::Free)
+    }
+
+    /// Removes up to `max` of what has expired, oldest first.
+    pub(crate) fn sweep(&mut self, max: usize) -> Result<Swept, Error> {
+        let result = self.sweep_rows(max);
+        self.guard(result)
+    }
+
+    fn sweep_rows(&mut self, max: usize) -> Result<Swept, Error> {
+        // One row more says whether anything is left; rows that have to stay are stepped over.
+        let rows_max = max.saturating_add(SWEEP_STEP_OVER_MAX);
+        let end = expiry_end(self.now);
+        let due: Vec<Vec<u8>> = {
+            let expiry = open_expiry(&mut self.expiry, self.transaction)?;
+            let range = expiry
+                .range::<&[u8]>(..end.as_slice())
+                .map_err(before_commit)?;
+            range
+                .take(rows_max.saturating_add(1))
+                .map(|row| row.map(|(key, _)| key.value().to_vec()))
+                .collect::<Result<_, _>>()
+                .map_err(before_commit)?
+        };
+        let mut swept = Swept::default();
+        for row in &due {
+            if swept.removed == max {
+                swept.more = true;
+                break;
+            }
+            if self.sweep_row(row)? {
+                swept.removed += 1;
+            }
+        }
+        swept.more |= due.len() > rows_max;
+        Ok(swept)
+    }
+
+    /// Removes what one row points to, if the row still speaks the truth about it.
+    fn sweep_row(&mut self, row: &[u8]) -> Result<bool, Error> {
+        let Some((at, record_key)) = parse_expiry_key(row) else {
+            return Ok(false);
+        };
+        let record = match self.get(record_key) {
+            // A damaged record is never removed silently; `check` and reading it name it.
+            Err(Error::Damaged { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+            Ok(None) => return self.drop_row(row).map(|()| false),
+            Ok(Some(record)) => record,
+        };
+        if record.removable_at() != Some(at) {
+            return self.drop_row(row).map(|()| false);
+        }
+        if let State::Claimed(_) = record.state {
+            let evidence = self.holder.evidence(record.fence, self.now);
+            if forget(Some(&record), evidence).is_err() {
+                return Ok(false);
+            }
+        }
+        self.remember_removed_key(record_key)?;
+        self.remove_parts(record_key, Some(&record))?;
+        Ok(true)
+    }
+
+    fn drop_row(&mut self, row: &[u8]) -> Result<(), Error> {
+        open_expiry(&mut self.expiry, self.transaction)?
+            .remove(row)
+            .map_err(before_commit)?;
+        self.is_dirty = true;
+        Ok(())
+    }
+
+    /// A key that goes must be refused for ever where stale keys are.
+    fn remember_removed_key(&mut self, record_key: &[u8]) -> Result<(), Error> {
+        let parsed = parse_record_key(record_key);
+        if let Some(time) = parsed
+            .as_ref()
+            .and_then(|(_, key, _): &(_, Key, _)| key.time())
+        {
+            let tail = self.tail_mut(namespace_of(record_key))?;
+            tail.newest_removed_ms = tail.newest_removed_ms.max(time.unix_ms());
+        }
+        Ok(())
+    }
+
+    /// What is known about the holder of a claim.
+    pub(crate) fn evidence(&self, fence: Fence) -> Evidence {
+        self.holder.evidence(fence, self.now)
+    }
+
+    /// Whether anything was written.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.is_dirty
+    }
+
+    /// Writes the counters, each with the mark of time, and ends the ledger's part.
+    pub(crate) fn finish(mut self) -> Result<Written, Error> {
+        let mark_ms = self.now.unix_ms();
+        for (namespace, state) in &mut self.tails {
+            if !state.is_dirty {
+                continue;
+            }
+            state.tail.mark_ms = state.tail.mark_ms.max(mark_ms);
+            let key = tail_key(*namespace);
+            self.records
+                .insert(
+                    key.as_slice(),
+                    codec::encode_tail(&key, &state.tail).as_slice(),
+                )
+                .map_err(before_commit)?;
+        }
+        self.written.mark = self.now;
+        Ok(self.written)
+    }
+}
+
+/// How many rows a full namespace sweeps at a time.
+const SWEEP_FOR_ROOM: usize = 256;
+/// How many rows that have to stay a sweep steps over: damaged records, and claims that live on
+/// although their policy would forget them.
+const SWEEP_STEP_OVER_MAX: usize = 1_024;
+
+fn namespace_of(record_key: &[u8]) -> NamespaceId {
+    let number = record_key.first_chunk::<2>().copied().unwrap_or_default();
+    NamespaceId(u16::from_be_bytes(number))
+}
+
+fn open_expiry<'s, 't>(
+    slot: &'s mut Option<Table<'t, &'static [u8], ()>>,
+    transaction: &'t WriteTransaction,
+) -> Result<&'s mut Table<'t, &'static [u8], ()>, Error> {
+    match slot {
+        Some(table) => Ok(table),
+        None => Ok(slot.insert(transaction.open_table(EXPIRY).map_err(before_commit)?)),
+    }
+}

@@ -1,0 +1,259 @@
+//! From jobs to one commit: the only place where the ledger begins and commits transactions.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use redb::{Database, TransactionError, WriteTransaction};
+
+use crate::clock::{Clock, Signal, SystemClock, locked, unpoisoned};
+use crate::error::no_panic;
+use crate::error::{Cause, Error, before_commit, in_commit};
+use crate::file::storage::{Base, CommitProfile};
+use crate::holder::Written;
+use crate::store::engine::Engine;
+use crate::store::group_commit::{Batch, Patience, Settle};
+use crate::store::write_store::{Job, WriteStore};
+
+/// The small sweep that each commit carries: enough that a ledger in use removes faster than it
+/// adds, little enough that a lone caller does not notice.
+const SWEEP_ALONG_PER_OPERATION: usize = 2;
+const SWEEP_ALONG_MAX: usize = 64;
+const SWEEP_ALONG_BASE: usize = 2;
+
+/// Waits between attempts to get the writer of a database that others write to as well.
+const WRITER_RETRY_FIRST: Duration = Duration::from_micros(200);
+const WRITER_RETRY_MAX: Duration = Duration::from_millis(5);
+
+/// What a caller and its job share: the caller's payload, which comes back whatever happens,
+/// and the answer once the batch is settled.
+struct Shared<P, T> {
+    payload: Mutex<P>,
+    answer: Mutex<Option<Result<T, Error>>>,
+}
+
+/// A closure over the store as a [`Job`].
+struct Work<P, T, F> {
+    shared: Arc<Shared<P, T>>,
+    run: Option<F>,
+    answer: Option<Result<T, Error>>,
+}
+
+impl<P, T, F> Job for Work<P, T, F>
+where
+    P: Send,
+    T: Send,
+    F: FnOnce(&mut WriteStore<'_>, &P) -> Result<T, Error> + Send,
+{
+    fn apply(&mut self, store: &mut WriteStore<'_>) {
+        if let Some(run) = self.run.take() {
+            self.answer = Some(run(store, &locked(&self.shared.payload)));
+        }
+    }
+}
+
+impl<P: Send, T: Send, F: Send> Settle for Work<P, T, F> {
+    fn settle(&mut self, verdict: Result<(), Error>) {
+        let unanswered = || Err(Error::Storage(Cause::new("the batch passed the job over")));
+        let answer = verdict.and_then(|()| self.answer.take().unwrap_or_else(unanswered));
+        *locked(&self.shared.answer) = Some(answer);
+    }
+}
+
+impl Engine {
+    /// Runs `work` in a write transaction that others may share, and returns its answer after
+    /// the commit.
+    pub(crate) fn submit<T, F>(&self, patience: Patience, bytes: usize, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut WriteStore<'_>) -> Result<T, Error> + Send + 'static,
+    {
+        self.submit_with(patience, bytes, (), |store, ()| work(store))
+            .1
+    }
+
+    /// The same with a payload that comes back, whatever becomes of the commit.
+    pub(crate) fn submit_with<P, T, F>(
+        &self,
+        patience: Patience,
+        bytes: usize,
+        payload: P,
+        work: F,
+    ) -> (P, Result<T, Error>)
+    where
+        P: Clone + Send + 'static,
+        T: Send + 'static,
+        F: FnOnce(&mut WriteStore<'_>, &P) -> Result<T, Error> + Send + 'static,
+    {
+        if let Err(error) = self.check_writable() {
+            return (payload, Err(error));
+        }
+        let shared = Arc::new(Shared {
+            payload: Mutex::new(payload),
+            answer: Mutex::new(None),
+        });
+        let job = Work {
+            shared: Arc::clone(&shared),
+            run: Some(work),
+            answer: None,
+        };
+        let queued = self.commits.submit(
+            &*self.holder.clock,
+            patience,
+            bytes,
+            Box::new(job),
+            |batch| self.write_batch(patience, batch),
+        );
+        let unanswered = || Err(Error::CommitUnknown(Cause::new("the batch gave no answer")));
+        let answer = locked(&shared.answer).take();
+        let result = queued.and_then(|()| answer.unwrap_or_else(unanswered));
+        let payload = match Arc::try_unwrap(shared) {
+            Ok(shared) => unpoisoned(shared.payload.into_inner()),
+            // The leader has not let go of the job yet.
+            Err(shared) => locked(&shared.payload).clone(),
+        };
+        (payload, result)
+    }
+
+    /// Applies all jobs of a batch in one transaction and commits it.
+    fn write_batch(
+        &self,
+        patience: Patience,
+        batch: &mut Batch<'_, Box<dyn Job>>,
+    ) -> Result<(), Error> {
+        self.reopen_as_leader()?;
+        self.check_usable()?;
+        self.check_place()?;
+        let base = self.base()?;
+        let transaction = self.begin_write(&base, patience)?;
+        let jobs = batch.gather();
+        let applied = no_panic(|| {
+            let mut store = WriteStore::open(&self.holder, &transaction)?;
+            for job in jobs.iter_mut() {
+                job.apply(&mut store);
+                if let Some(error) = store.failure() {
+                    return Err(error.clone());
+                }
+            }
+            finish(store, jobs.len())
+        });
+        self.conclude(transaction, applied, jobs.len()).map(|_| ())
+    }
+
+    /// Commits what was applied, or takes it back.
+    pub(crate) fn conclude(
+        &self,
+        transaction: WriteTransaction,
+        applied: Result<Option<Written>, Error>,
+        operations: usize,
+    ) -> Result<Option<Written>, Error> {
+        match applied {
+            Ok(Some(written)) => {
+                self.commit(transaction)?;
+                self.committed(written, operations);
+                Ok(Some(written))
+            }
+            // Nothing changed, so what was answered is already committed.
+            Ok(None) => {
+                self.roll_back(transaction);
+                Ok(None)
+            }
+            Err(error) => {
+                self.roll_back(transaction);
+                if matches!(error, Error::Storage(_) | Error::FileDamaged(_)) {
+                    self.mark_failed();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn commit(&self, mut transaction: WriteTransaction) -> Result<(), Error> {
+        match self.storage.commit_profile() {
+            CommitProfile::OnePhase => {}
+            CommitProfile::TwoPhase => {
+                transaction.set_two_phase_commit(true);
+                transaction.set_quick_repair(true);
+            }
+        }
+        let committed = catch_unwind(AssertUnwindSafe(|| transaction.commit()));
+        let result = match committed {
+            Ok(result) => result.map_err(in_commit),
+            Err(_) => Err(Error::CommitUnknown(Cause::new(
+                "the storage engine panicked",
+            ))),
+        };
+        if result.is_err() {
+            self.mark_failed();
+        }
+        result
+    }
+
+    /// An abort that fails leaves nothing on disk either; the database is reopened after it.
+    pub(crate) fn roll_back(&self, transaction: WriteTransaction) {
+        let aborted = catch_unwind(AssertUnwindSafe(|| transaction.abort()));
+        if !matches!(aborted, Ok(Ok(()))) {
+            self.mark_failed();
+        }
+    }
+
+    pub(crate) fn begin_write(
+        &self,
+        base: &Base,
+        patience: Patience,
+    ) -> Result<WriteTransaction, Error> {
+        let begun = match base {
+            Base::ReadOnly(_) => return Err(Error::ReadOnly),
+            Base::Lent(database) => self.poll_writer(database, Patience::Bounded),
+            Base::Owned(database) if self.holder.mode().has_other_writers() => {
+                self.poll_writer(database, patience)
+            }
+            // Whoever leads is the only one that begins transactions here.
+            Base::Owned(database) => database.begin_write().map_err(before_commit),
+        };
+        if let Err(Error::Storage(_)) = &begun {
+            self.mark_failed();
+        }
+        begun
+    }
+
+    /// Gets the writer of a database that others write to as well. redb waits without a bound,
+    /// so it is asked again and again instead.
+    fn poll_writer(
+        &self,
+        database: &Database,
+        patience: Patience,
+    ) -> Result<WriteTransaction, Error> {
+        let clock = SystemClock::new();
+        let timeout = self.commits.busy_timeout();
+        let pause = Signal::default();
+        let mut retry = WRITER_RETRY_FIRST;
+        loop {
+            match database.try_begin_write() {
+                Ok(transaction) => return Ok(transaction),
+                Err(TransactionError::WouldBlock) => {}
+                Err(error) => return Err(before_commit(error)),
+            }
+            let waited = clock.elapsed();
+            if patience == Patience::Bounded && waited >= timeout {
+                return Err(Error::Busy { waited });
+            }
+            let _ = pause.wait(&clock, Some(waited.saturating_add(retry)));
+            retry = (retry * 2).min(WRITER_RETRY_MAX);
+        }
+    }
+}
+
+/// Ends the ledger's part of a transaction: the sweep that rides along, then the counters.
+/// `None` where nothing was written, so that there is nothing to commit.
+pub(crate) fn finish(
+    mut store: WriteStore<'_>,
+    operations: usize,
+) -> Result<Option<Written>, Error> {
+    if !store.is_dirty() {
+        return Ok(None);
+    }
+    let along = SWEEP_ALONG_BASE + SWEEP_ALONG_PER_OPERATION * operations;
+    store.sweep(along.min(SWEEP_ALONG_MAX))?;
+    store.finish().map(Some)
+}
