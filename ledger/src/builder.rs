@@ -10,8 +10,7 @@ use crate::clock::Clock;
 use crate::error::Error;
 use crate::file::opening;
 use crate::file::platform::Access;
-use crate::file::settings::{Missing, Rollback, Settings, Verify};
-use crate::file::storage::{CommitProfile, Mode, Rights};
+use crate::file::settings::{CommitProfile, Missing, Mode, Rights, Rollback, Settings, Verify};
 use crate::ledger::Ledger;
 
 /// Settings for opening a [`Ledger`]; every setter has a default, so none is needed.

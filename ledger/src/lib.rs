@@ -98,8 +98,8 @@ pub use self::{
     clock::{Clock, ManualClock, Sleepers, SystemClock},
     error::{Cause, Error, Invalid},
     file::{
-        settings::Verify,
-        storage::{CommitProfile, OpenReport},
+        settings::{CommitProfile, Verify},
+        storage::OpenReport,
     },
     holder::side_file::RunLock,
     ledger::Ledger,

@@ -10,7 +10,8 @@ use redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend, TableDef
 use crate::error::no_panic;
 use crate::error::{Error, before_commit, in_commit};
 use crate::file::platform::{self, Access};
-use crate::file::storage::{Base, Rights};
+use crate::file::settings::Rights;
+use crate::file::storage::Base;
 use crate::store::engine::Engine;
 use crate::store::group_commit::Patience;
 use crate::store::tables::{EXPIRY, META, NAMESPACES, RECORDS};

@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -82,23 +83,23 @@ impl HeldBackend {
 
 impl StorageBackend for HeldBackend {
     fn len(&self) -> Result<u64, io::Error> {
-        self.0.storage.len()
+        no_panic(|| self.0.storage.len())
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
-        self.0.storage.read(offset, out)
+        no_panic(|| self.0.storage.read(offset, out))
     }
 
     fn set_len(&self, len: u64) -> Result<(), io::Error> {
-        self.0.storage.set_len(len)
+        no_panic(|| self.0.storage.set_len(len))
     }
 
     fn sync_data(&self) -> Result<(), io::Error> {
-        self.0.storage.sync_data()
+        no_panic(|| self.0.storage.sync_data())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
-        self.0.storage.write(offset, data)
+        no_panic(|| self.0.storage.write(offset, data))
     }
 
     fn close(&self) -> Result<(), io::Error> {
@@ -110,7 +111,7 @@ impl StorageBackend for HeldBackend {
         }
         locks.taken.clear();
         drop(locks);
-        self.0.storage.close()
+        no_panic(|| self.0.storage.close())
     }
 
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
@@ -171,4 +172,11 @@ impl StorageBackend for HeldBackend {
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
         self.0.storage.query_lock_range(start, end)
     }
+}
+
+/// A storage that panics is one that failed: redb holds locks while it calls the storage, and a
+/// panic would leave the database unusable, also for being closed and opened again.
+fn no_panic<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    catch_unwind(AssertUnwindSafe(call))
+        .unwrap_or_else(|_| Err(io::Error::other("the storage panicked")))
 }

@@ -17,10 +17,8 @@ use crate::file::held_backend::HeldBackend;
 use crate::file::open_files::OpenHere;
 use crate::file::platform;
 use crate::file::rollback::settle_rollback;
-use crate::file::settings::{Missing, Settings, Verify};
-use crate::file::storage::{
-    Base, Mode, OpenReport, Rights, Storage, StorageKind, Verification, in_opening,
-};
+use crate::file::settings::{Missing, Mode, Rights, Settings, Verify};
+use crate::file::storage::{Base, OpenReport, Storage, StorageKind, Verification, in_opening};
 use crate::holder::Holder;
 use crate::holder::live_claims::{LiveClaims, Witness};
 use crate::holder::side_file::{self, Note, SideFile};
@@ -168,12 +166,13 @@ pub(crate) fn open_backend(
         let kind = Storage::of(&settings, StorageKind::Held(backend.clone()));
         let database = kind.open_database(&backend, Verification::Skip, &Arc::default())?;
         initialise(&database, None, Note::default())?;
+        // Storage and locks are kept until it is open again.
         backend.start_replacing();
-        let closed = database.close().map_err(in_opening);
-        backend.end_replacing();
-        closed?;
+        database.close().map_err(in_opening)?;
     }
-    open_on(settings, &backend, verification, None, None)
+    let opened = open_on(settings, &backend, verification, None, None);
+    backend.end_replacing();
+    opened
 }
 
 fn open_on(

@@ -5,7 +5,40 @@ use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
 use crate::file::platform::Access;
-use crate::file::storage::{CommitProfile, Mode, Rights};
+
+/// How the file is shared with others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// This process alone has the file.
+    Exclusive,
+    /// Several processes have it, each through a ledger.
+    Shared,
+    /// The application has the database and lends it.
+    Attached,
+}
+
+impl Mode {
+    pub(crate) const fn has_other_writers(self) -> bool {
+        matches!(self, Self::Shared)
+    }
+}
+
+/// Whether the handle may write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rights {
+    ReadWrite,
+    ReadOnly,
+}
+
+/// How a commit reaches the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitProfile {
+    /// One sync. After an unclean stop, damage can look like a torn write and cost the newest
+    /// commit; opening reports a repair. The default.
+    OnePhase,
+    /// Two syncs: damage never passes for a torn write, and opening after a crash reads nothing.
+    TwoPhase,
+}
 
 /// When the whole file is verified on opening.
 ///

@@ -13,32 +13,8 @@ use redb::{
 use crate::error::{Cause, Error, before_commit, no_panic};
 use crate::file::head::highest_stored;
 use crate::file::held_backend::HeldBackend;
-use crate::file::settings::Settings;
+use crate::file::settings::{CommitProfile, Mode, Settings};
 use crate::store::codec::Floor;
-
-/// How the file is shared with others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// This process alone has the file.
-    Exclusive,
-    /// Several processes have it, each through a ledger.
-    Shared,
-    /// The application has the database and lends it.
-    Attached,
-}
-
-impl Mode {
-    pub(crate) const fn has_other_writers(self) -> bool {
-        matches!(self, Self::Shared)
-    }
-}
-
-/// Whether the handle may write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rights {
-    ReadWrite,
-    ReadOnly,
-}
 
 pub(crate) enum Base {
     Owned(Database),
@@ -50,16 +26,6 @@ impl std::fmt::Debug for Base {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Base")
     }
-}
-
-/// How a commit reaches the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CommitProfile {
-    /// One sync. After an unclean stop, damage can look like a torn write and cost the newest
-    /// commit; opening reports a repair. The default.
-    OnePhase,
-    /// Two syncs: damage never passes for a torn write, and opening after a crash reads nothing.
-    TwoPhase,
 }
 
 /// What opening found.

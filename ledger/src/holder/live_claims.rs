@@ -42,11 +42,13 @@ impl LiveClaims {
         })
     }
 
-    /// Registers a claim before it commits: whoever sees the record sees that it lives.
+    /// Registers a claim before it commits: whoever sees the record sees that it lives. The
+    /// caller is named, since another's thread may be the one that leads its batch.
     pub(crate) fn register(
         self: &Arc<Self>,
         fence: Fence,
         identity: &[u8],
+        caller: ThreadId,
     ) -> io::Result<LiveClaim> {
         let is_locked = match &self.witness {
             Witness::Locks(side) => side.lock_claim(fence)?,
@@ -54,7 +56,7 @@ impl LiveClaims {
         };
         let living = Living {
             identity: identity.to_vec(),
-            thread: thread::current().id(),
+            thread: caller,
         };
         locked(&self.living).insert(fence, living);
         Ok(LiveClaim {

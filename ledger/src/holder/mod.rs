@@ -11,7 +11,7 @@ use crate::clock::{Clock, locked, unpoisoned};
 use crate::decision::{Evidence, Fence, Namespace, TimeReading, Timekeeper, Timestamp};
 use crate::error::Error;
 use crate::file::platform;
-use crate::file::storage::Mode;
+use crate::file::settings::Mode;
 use crate::store::codec::NamespaceRow;
 use crate::store::tables::NamespaceId;
 

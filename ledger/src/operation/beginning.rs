@@ -1,6 +1,7 @@
 //! Beginning an operation inside a write transaction, for a batch and for a caller's own alike.
 
 use std::sync::Arc;
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use crate::decision::{
@@ -175,8 +176,12 @@ fn answer(placed: Placed, record: Record, decision: Decision, work: Work, now: T
     }
 }
 
-/// Decides anew with the writer held, and claims where the decision says so.
-pub(crate) fn begin(store: &mut WriteStore<'_>, asked: &Arc<Asked>) -> Result<Begun, Error> {
+/// Decides anew with the writer held, and claims for the caller where the decision says so.
+pub(crate) fn begin(
+    store: &mut WriteStore<'_>,
+    asked: &Arc<Asked>,
+    caller: ThreadId,
+) -> Result<Begun, Error> {
     let namespace = &asked.namespace;
     let policy = namespace.current_policy();
     let id = match store.holder.known_namespace(namespace) {
@@ -222,14 +227,15 @@ pub(crate) fn begin(store: &mut WriteStore<'_>, asked: &Arc<Asked>) -> Result<Be
             };
             let work = work_of(store.holder, decision, &record);
             if takes_over(asked, decision, work) {
-                return take(store, placed, &record, record.fence).map(|taken| match taken {
+                let taken = take(store, placed, &record, record.fence, caller)?;
+                return Ok(match taken {
                     Ok(started) => Begun::Claimed(started),
                     Err(_) => unreachable!("the record was read in the same transaction"),
                 });
             }
             Ok(answer(placed, record, decision, work, store.now))
         }
-        (_, expired) => start(store, asked, expired.as_ref()).map(Begun::Claimed),
+        (_, expired) => start(store, asked, expired.as_ref(), caller).map(Begun::Claimed),
     }
 }
 
@@ -256,12 +262,13 @@ fn start(
     store: &mut WriteStore<'_>,
     asked: &Arc<Asked>,
     expired: Option<&Record>,
+    caller: ThreadId,
 ) -> Result<Started, Error> {
     let row = store.namespace(&asked.namespace)?;
     let id = NamespaceId(row.id);
     let record_key: Arc<[u8]> = asked.record_key(id).into();
     let fence = store.next_fence(id)?;
-    let live = register(store, fence, asked)?;
+    let live = register(store, fence, asked, caller)?;
     let stamp = WriteStore::stamp(&row, &asked.namespace);
     let record = claim(new_claim(store, asked, fence, stamp), store.now);
     store.put(&record_key, expired, &record)?;
@@ -281,6 +288,7 @@ pub(crate) fn take(
     placed: Placed,
     stored: &Record,
     seen: Fence,
+    caller: ThreadId,
 ) -> Result<Result<Started, EndingError>, Error> {
     let asked = Arc::clone(&placed.asked);
     let row = store.namespace(&asked.namespace)?;
@@ -291,7 +299,7 @@ pub(crate) fn take(
         Ok(record) => record,
         Err(refusal) => return Ok(Err(refusal.into())),
     };
-    let live = register(store, fence, &asked)?;
+    let live = register(store, fence, &asked, caller)?;
     store.put(&placed.record_key, Some(stored), &record)?;
     Ok(Ok(Started {
         placed,

@@ -1,6 +1,7 @@
 //! One request for an operation, and how it begins.
 
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
@@ -165,8 +166,10 @@ fn begin_once(engine: &Engine, asked: &Arc<Asked>) -> Result<Begun, Error> {
         return Ok(begun);
     }
     let bytes = asked.batch_bytes();
-    let asked = Arc::clone(asked);
-    engine.submit(Patience::Bounded, bytes, move |store| begin(store, &asked))
+    let (asked, caller) = (Arc::clone(asked), thread::current().id());
+    engine.submit(Patience::Bounded, bytes, move |store| {
+        begin(store, &asked, caller)
+    })
 }
 
 /// Tries until the operation is not in progress, or the caller's patience ends. `lease_left`

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::thread;
 
 use crate::decision::{
     Checkpoint, EndingRefusal, Fence, Fingerprint, Key, Record, Response, State, Timestamp, Work,
@@ -127,10 +128,11 @@ impl Ticket {
     #[expect(clippy::result_large_err, reason = "the ticket comes back, by value")]
     pub fn rerun(self) -> Result<Claim, TicketError> {
         let (placed, seen) = (self.placed.clone(), self.seen.fence);
+        let caller = thread::current().id();
         let result = self.end(0, move |store| {
             let stored = store.get(&placed.record_key)?;
             match stored.as_ref() {
-                Some(record) => take(store, placed, record, seen),
+                Some(record) => take(store, placed, record, seen, caller),
                 None => Ok(Err(EndingError::Superseded)),
             }
         });

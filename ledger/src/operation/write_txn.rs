@@ -6,6 +6,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::thread;
 
 use redb::WriteTransaction;
 
@@ -155,7 +156,7 @@ impl<'l> WriteTxn<'l> {
             });
         }
         let asked = Arc::new(request.asked);
-        let begun = self.step(|store| begin(store, &asked))?;
+        let begun = self.step(|store| begin(store, &asked, thread::current().id()))?;
         Ok(match begun {
             Begun::Claimed(started) => BeginIn::Fresh(ClaimIn::new(self, started)),
             Begun::Replay(replay) => BeginIn::Replay(replay),
@@ -409,7 +410,7 @@ impl<'t, 'l> TicketIn<'t, 'l> {
                 return Ok(Err(EndingError::StillRunning));
             }
             match store.get(&placed.record_key)? {
-                Some(record) => take(store, placed, &record, seen),
+                Some(record) => take(store, placed, &record, seen, thread::current().id()),
                 None => Ok(Err(EndingError::Superseded)),
             }
         })??;
