@@ -12,6 +12,7 @@ mod child_key;
 mod decide;
 mod ending;
 mod fingerprint;
+mod intent;
 mod key;
 mod namespace;
 mod policy;
@@ -29,6 +30,10 @@ pub use ending::{
 };
 pub use ending::{Evidence, ResolveRefusal};
 pub use fingerprint::{Fingerprint, FingerprintAlgorithm, FingerprintHasher};
+pub use intent::{
+    Call, Ending, IfBusy, Intent, IntentDecision, OnChanged, Receipt, Settlement, Slot, SlotLock,
+    Stored, decide_intent,
+};
 pub use key::{KEY_BYTES_MAX, Key, KeyError, SCOPE_BYTES_MAX, Scope};
 pub use namespace::Namespace;
 pub use policy::{OnInterrupted, Policy, PolicyError};
