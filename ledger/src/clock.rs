@@ -30,6 +30,13 @@ pub trait Clock: fmt::Debug + Send + Sync {
 }
 
 /// The clock of the operating system.
+///
+/// ```
+/// use idempotency_ledger::{Clock, SystemClock, Timestamp};
+///
+/// assert!(SystemClock::new().wall() > Timestamp::EPOCH);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct SystemClock {
     started: Instant,
@@ -79,6 +86,20 @@ impl Clock for SystemClock {
 
 /// A clock that is moved by hand, for tests. Clones share one time; waiting calls wake when it
 /// moves.
+///
+/// ```
+/// use idempotency_ledger::{Ledger, ManualClock, Timestamp};
+/// use std::time::Duration;
+///
+/// let clock = ManualClock::starting_at(Timestamp::from_unix_ms(1_000));
+/// let folder = tempfile::tempdir()?;
+/// let ledger = Ledger::builder().clock(clock.clone()).open(folder.path().join("app.redb"))?;
+/// clock.advance(Duration::from_secs(2));
+/// assert_eq!(ledger.now().unix_ms(), 3_000);
+/// clock.set_wall(Timestamp::EPOCH); // set back: the ledger's time does not follow
+/// assert_eq!(ledger.now().unix_ms(), 3_000);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct ManualClock(Arc<ManualTime>);
 

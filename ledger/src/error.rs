@@ -98,6 +98,20 @@ pub enum Error {
 }
 
 /// Input that cannot be used.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// use std::time::Duration;
+///
+/// let never = Namespace::new("x").policy(Policy::DEFAULT.lease(Duration::ZERO));
+/// let refused = ledger.operation(never, &key, asked).begin();
+/// assert!(matches!(refused, Err(Error::Invalid(Invalid::Policy(_)))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Invalid {
@@ -138,6 +152,18 @@ pub enum Invalid {
 }
 
 /// The error behind an error, whose type is not part of this crate's interface.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// let missing = Ledger::builder().existing_only().open("/nowhere/at/all.redb");
+/// let Err(Error::Storage(cause)) = missing else { panic!("there is no such folder") };
+/// assert_eq!(cause.io_kind(), Some(std::io::ErrorKind::NotFound));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Cause(Arc<dyn std::error::Error + Send + Sync>);
 
@@ -188,8 +214,9 @@ impl fmt::Display for Error {
             }
             Self::CommitUnknown(cause) => write!(
                 f,
-                "the commit failed half-way, so it may be on disk or not: {cause}; ask again with \
-                 the same key, the ledger reopens its file and finds out"
+                "the commit failed half-way, so it may be on disk or not: {cause}{}; ask again with \
+                 the same key, the ledger reopens its file and finds out",
+                remedy(cause)
             ),
             Self::Busy { waited } => write!(
                 f,

@@ -17,6 +17,20 @@ use crate::store::group_commit::Patience;
 use crate::store::tables::{EXPIRY, META, NAMESPACES, RECORDS};
 
 /// What a backup is.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// let folder = tempfile::tempdir()?;
+/// let copy = folder.path().join("backup.redb");
+/// let report = ledger.backup(&copy)?;
+/// assert_eq!(report.bytes, std::fs::metadata(&copy)?.len());
+/// assert!(Ledger::open(&copy)?.check()?.is_clean());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BackupReport {
     /// The size of the copy in bytes.

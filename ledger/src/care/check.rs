@@ -16,6 +16,18 @@ use crate::store::tables::{
 };
 
 /// What a check found; see [`Ledger::check`](crate::Ledger::check).
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// let report = ledger.check()?;
+/// assert!(report.is_clean() && report.pages_verified);
+/// assert_eq!(report.problems, Vec::<String>::new());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct CheckReport {
     /// Whether every page was verified. An attached or read-only database is not.

@@ -7,6 +7,17 @@ use crate::file::storage::Base;
 use crate::store::engine::Engine;
 
 /// What a compaction did.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// let compacted = ledger.compact()?;
+/// assert!(compacted.bytes_after <= compacted.bytes_before);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compacted {
     /// The size of the file before.

@@ -18,6 +18,22 @@ use crate::store::tables::record_key;
 use crate::store::write_store::WriteStore;
 
 /// One key's record, to look at or to end by hand; see [`Ledger::record`](crate::Ledger::record).
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// drop(ledger.operation(PAYMENTS, &key, asked).begin()?); // interrupted
+/// let record = ledger.record(PAYMENTS, &key);
+/// let seen = record.peek()?.expect("a claim was stored");
+/// assert_eq!(seen.state(), RecordState::Interrupted);
+/// let resolved = record.resolve_at(seen.fence(), Resolution::Completed("charged".into()))?;
+/// assert_eq!(resolved, Resolved::Done);
+/// assert_eq!(record.resolve(Resolution::Released)?, Resolved::AlreadyCompleted);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a handle does nothing until it is asked"]
 pub struct RecordHandle {
@@ -28,6 +44,18 @@ pub struct RecordHandle {
 }
 
 /// How an interrupted operation is ended by hand.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// let happened = Resolution::Completed(Response::raw("charged 25 EUR"));
+/// assert_ne!(happened, Resolution::Released);
+/// assert_eq!(ledger.record(PAYMENTS, &key).resolve(happened)?, Resolved::NothingThere);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resolution {
     /// It happened, and this is its answer.
@@ -38,6 +66,16 @@ pub enum Resolution {
 }
 
 /// What resolving or forgetting came to. Only `Done` has changed anything.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// assert_eq!(ledger.record(PAYMENTS, &key).forget()?, Resolved::NothingThere);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "anything but done has changed nothing"]
 pub enum Resolved {
@@ -236,6 +274,16 @@ fn evidence_of(store: &WriteStore<'_>, stored: Option<&Record>) -> Evidence {
 }
 
 /// Where an operation stands, as a look finds it.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// assert_eq!(RecordState::Interrupted.to_string(), "interrupted");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RecordState {
     /// Somebody is at it.
@@ -273,6 +321,20 @@ pub(crate) struct Whose {
 }
 
 /// A record as a look found it.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// ledger.operation(PAYMENTS, &key, asked).program("shop").run_bytes(|_| Ok::<_, Error>("ok"))?;
+/// let info = ledger.record(PAYMENTS, &key).peek()?.expect("it was stored");
+/// assert_eq!((info.state(), info.attempts()), (RecordState::Completed, 1));
+/// assert_eq!(info.program(), "shop");
+/// assert_eq!(info.response().map(|response| response.bytes()), Some(&b"ok"[..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordInfo {
     whose: Whose,

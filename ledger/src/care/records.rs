@@ -53,6 +53,19 @@ impl RecordFilter {
 /// The records of a ledger, in the order of namespace, key and scope, as of one commit.
 ///
 /// While it lives, the pages it reads from cannot be reused.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// drop(ledger.operation(PAYMENTS, &key, asked).begin()?);
+/// let all: Vec<RecordInfo> = ledger.records(RecordFilter::all())?.collect::<Result<_, _>>()?;
+/// assert_eq!(all.len(), 1);
+/// assert_eq!(all[0].key(), &key);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Records {
     engine: Arc<Engine>,
     names: HashMap<NamespaceId, String>,

@@ -11,6 +11,20 @@ use crate::store::snapshot::Snapshot;
 use crate::store::tables::{NamespaceId, expiry_end, parse_expiry_key, parse_record_key};
 
 /// What a ledger holds, as of one commit; see [`Ledger::stats`](crate::Ledger::stats).
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// ledger.operation(PAYMENTS, &key, asked).run_bytes(|_| Ok::<_, Error>("ok"))?;
+/// let stats = ledger.stats()?;
+/// assert_eq!(stats.records(), 1);
+/// assert_eq!(stats.namespaces[0].completed, 1);
+/// assert!(stats.unconfirmed_jump.is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stats {
     /// One entry per namespace, by name.
@@ -38,6 +52,18 @@ pub struct Stats {
 }
 
 /// What a namespace holds. Expired records that were not swept yet are counted only as such.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// drop(ledger.operation(PAYMENTS, &key, asked).begin()?);
+/// let stats = &ledger.stats()?.namespaces[0];
+/// assert_eq!((stats.name.as_str(), stats.claimed, stats.completed), ("payments", 1, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamespaceStats {
     /// Its name.

@@ -9,6 +9,21 @@ use crate::error::Error;
 use crate::store::write_store::Swept;
 
 /// Sweeps a ledger until it is dropped; see [`Ledger::sweep_every`](crate::Ledger::sweep_every).
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// use std::time::Duration;
+///
+/// let sweeper = ledger.sweep_every(Duration::from_secs(60), 1_000);
+/// // ... the program runs ...
+/// drop(sweeper); // its thread has ended
+/// assert_eq!(ledger.stats()?.records(), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "sweeping ends when this is dropped"]
 pub struct Sweeper {

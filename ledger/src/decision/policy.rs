@@ -9,6 +9,21 @@ const RETRY_HINT_DEFAULT: Duration = Duration::from_secs(1);
 const RESPONSE_BYTES_DEFAULT: u64 = 1024 * 1024;
 
 /// What a new request for an interrupted key gets.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// let safe = PAYMENTS.policy(Policy::DEFAULT.on_interrupted(OnInterrupted::Rerun));
+/// drop(ledger.operation(safe.clone(), &key, asked).begin()?);
+/// let Begin::Fresh(claim) = ledger.operation(safe, &key, asked).begin()? else {
+///     panic!("the namespace says that it may run again");
+/// };
+/// assert_eq!(claim.attempt(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum OnInterrupted {
     /// A ticket: a person or the application decides. The default, because running again may

@@ -43,6 +43,24 @@ impl fmt::Display for Fence {
 
 /// A named recovery point with bytes, stored in a claim by its holder and handed to whoever
 /// takes over.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// let Begin::Fresh(claim) = ledger.operation(PAYMENTS, &key, asked).begin()? else {
+///     panic!("the key is new");
+/// };
+/// claim.checkpoint("authorized", b"auth-1")?;
+/// drop(claim);
+/// let Begin::Interrupted(ticket) = ledger.operation(PAYMENTS, &key, asked).begin()? else {
+///     panic!("nobody knows whether it happened");
+/// };
+/// assert_eq!(ticket.checkpoint().map(|reached| reached.name.as_str()), Some("authorized"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
     /// The name of the step that is done.

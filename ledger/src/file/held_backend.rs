@@ -57,8 +57,14 @@ impl HeldBackend {
     /// Ends the replacement: locks that the new database did not ask for are given up.
     pub(crate) fn end_replacing(&self) {
         self.0.replacing.store(false, Ordering::SeqCst);
-        let kept = std::mem::take(&mut locked(&self.0.locks).kept);
-        for lock in kept {
+        let mut locks = locked(&self.0.locks);
+        let kept = std::mem::take(&mut locks.kept);
+        let taken_again = |lock: &Lock| {
+            let is_same = |taken: &Lock| (taken.start, taken.end) == (lock.start, lock.end);
+            locks.taken.iter().any(is_same)
+        };
+        // A range taken in another way is one lock of the system: it is not given up.
+        for lock in kept.into_iter().filter(|lock| !taken_again(lock)) {
             // A lock that cannot be given up ends with the file handle.
             let _ = self.0.storage.unlock_range(lock.start, lock.end);
         }

@@ -4,7 +4,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use redb::backends::FileBackend;
 use redb::{Database, StorageBackend};
@@ -107,7 +106,6 @@ fn open_to_write(
         .map_err(Error::io)?;
     let identity = platform::identity_of(&file, path).map_err(Error::io)?;
     let here = OpenHere::file(identity.clone())?;
-    refuse_newer_format(&settings, path)?;
     let verification = verification_of(&settings, &file)?;
     let backend = HeldBackend::new(FileBackend::new(file).map_err(in_opening)?);
     let place = Place {
@@ -117,17 +115,23 @@ fn open_to_write(
     open_on(settings, &backend, verification, side, Some((place, here)))
 }
 
+/// How the file was left by whoever had it before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    Closed,
+    /// Not closed cleanly: redb repairs it.
+    Open,
+}
+
 /// A newer format is found out before anything can touch the file. A file that was not closed
-/// cleanly cannot be read that way; it is looked at after redb's repair.
-fn refuse_newer_format(settings: &Settings, path: &Path) -> Result<(), Error> {
-    let storage = Storage::of(settings, StorageKind::ReadOnly(path.to_owned()));
-    match storage.open_read_only(path) {
+/// cleanly cannot be read that way; it is looked at behind redb's repair.
+fn refuse_newer_format(storage: &Storage, backend: &HeldBackend) -> Result<Left, Error> {
+    match storage.open_untouched(backend) {
         Ok(database) => {
-            let head = read_head(&database);
-            let _ = database.close();
-            head.map(|_| ())
+            read_head(&database)?;
+            Ok(Left::Closed)
         }
-        Err(Error::NeedsRepair) => Ok(()),
+        Err(Error::NeedsRepair) => Ok(Left::Open),
         Err(error) => Err(error),
     }
 }
@@ -164,15 +168,12 @@ pub(crate) fn open_backend(
     let backend = HeldBackend::new(storage);
     if bytes == 0 {
         let kind = Storage::of(&settings, StorageKind::Held(backend.clone()));
-        let database = kind.open_database(&backend, Verification::Skip, &Arc::default())?;
+        let database = kind.open_database(&backend, Verification::Skip)?;
         initialise(&database, None, Note::default())?;
-        // Storage and locks are kept until it is open again.
         backend.start_replacing();
         database.close().map_err(in_opening)?;
     }
-    let opened = open_on(settings, &backend, verification, None, None);
-    backend.end_replacing();
-    opened
+    open_on(settings, &backend, verification, None, None)
 }
 
 fn open_on(
@@ -183,8 +184,11 @@ fn open_on(
     place: Option<(Place, OpenHere)>,
 ) -> Result<Arc<Engine>, Error> {
     let storage = Storage::of(&settings, StorageKind::Held(backend.clone()));
-    let repaired = Arc::default();
-    let database = no_panic(|| storage.open_database(backend, verification, &repaired))?;
+    // Storage and locks are kept between the look and the opening.
+    backend.start_replacing();
+    let left = refuse_newer_format(&storage, backend)?;
+    let database = no_panic(|| storage.open_database(backend, verification))?;
+    backend.end_replacing();
     let mut head = read_head(&database)?;
     let mut reached = highest_stored(&database)?;
     if let Some(side) = &side {
@@ -197,7 +201,7 @@ fn open_on(
     }
     let witness = witness_of(&settings, side, &head);
     let report = OpenReport {
-        repaired: repaired.load(Ordering::SeqCst),
+        repaired: left == Left::Open,
         verified: verification == Verification::Whole,
     };
     let (place, here) = place.unzip();

@@ -31,6 +31,20 @@ pub(crate) enum Rights {
 }
 
 /// How a commit reaches the disk.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// let folder = tempfile::tempdir()?;
+/// let builder = Ledger::builder().commit_profile(CommitProfile::TwoPhase);
+/// let ledger = builder.open(folder.path().join("app.redb"))?;
+/// ledger.operation(PAYMENTS, &key, asked).run_bytes(|_| Ok::<_, Error>("ok"))?;
+/// assert_eq!(ledger.stats()?.commits, 2); // of two syncs each
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitProfile {
     /// One sync. After an unclean stop, damage can look like a torn write and cost the newest
@@ -43,6 +57,19 @@ pub enum CommitProfile {
 /// When the whole file is verified on opening.
 ///
 /// redb's reads verify nothing, and damage can hide a record, which would then run again.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("app.redb");
+/// let ledger = Ledger::builder().verify(Verify::Always).open(&path)?;
+/// assert!(ledger.stats()?.verified);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verify {
     /// Each time; the right choice for money.

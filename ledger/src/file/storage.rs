@@ -4,7 +4,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::{
     ConcurrencyMode, Database, DatabaseError, ReadOnlyDatabase, StorageBackend, StorageError,
@@ -29,6 +28,16 @@ impl std::fmt::Debug for Base {
 }
 
 /// What opening found.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// assert!(!ledger.open_report().repaired);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct OpenReport {
     /// Whether the file had not been closed cleanly and was repaired. With one-phase commits the
@@ -92,9 +101,7 @@ impl Storage {
             StorageKind::Held(backend) => {
                 backend.start_replacing();
                 drop(old);
-                let repaired = Arc::default();
-                let opened =
-                    no_panic(|| self.open_database(backend, Verification::Skip, &repaired));
+                let opened = no_panic(|| self.open_database(backend, Verification::Skip));
                 // Without a database the locks are kept for the next attempt.
                 let database = opened?;
                 backend.end_replacing();
@@ -117,19 +124,24 @@ impl Storage {
         &self,
         backend: &HeldBackend,
         verification: Verification,
-        repaired: &Arc<AtomicBool>,
     ) -> Result<Database, Error> {
-        let mut builder = self.redb_builder();
-        builder.set_check_integrity_on_open(verification == Verification::Whole);
-        let seen = Arc::clone(repaired);
-        builder.set_repair_callback(move |_| seen.store(true, Ordering::SeqCst));
-        builder
+        self.redb_builder()
+            .set_check_integrity_on_open(verification == Verification::Whole)
             .create_with_backend(backend.clone())
             .map_err(in_opening)
     }
 
     pub(crate) fn open_read_only(&self, path: &Path) -> Result<ReadOnlyDatabase, Error> {
         no_panic(|| self.redb_builder().open_read_only(path).map_err(in_opening))
+    }
+
+    /// Opens what is there for reading, without changing a byte of it.
+    pub(crate) fn open_untouched(&self, backend: &HeldBackend) -> Result<ReadOnlyDatabase, Error> {
+        no_panic(|| {
+            self.redb_builder()
+                .open_read_only_with_backend(backend.clone())
+                .map_err(in_opening)
+        })
     }
 
     pub(crate) fn redb_builder(&self) -> redb::Builder {

@@ -216,6 +216,26 @@ fn open_existing(path: &Path, writable: bool) -> io::Result<File> {
 ///
 /// The file handle is its own; a child that inherits it keeps the key from being run again, also
 /// after the death of the process that claimed it. Made inheritable by the caller.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// let folder = tempfile::tempdir()?;
+/// let ledger = Ledger::builder().shared().open(folder.path().join("app.redb"))?;
+/// let Begin::Fresh(claim) = ledger.operation(PAYMENTS, &key, asked).begin()? else {
+///     panic!("the key is new");
+/// };
+/// let running = claim.run_lock()?; // a child inherits `running.file()`
+/// drop(claim);
+/// assert!(ledger.record(PAYMENTS, &key).peek()?.is_some_and(|record| record.is_running()));
+/// assert_eq!(ledger.record(PAYMENTS, &key).forget()?, Resolved::StillRunning);
+/// drop(running);
+/// assert_eq!(ledger.record(PAYMENTS, &key).forget()?, Resolved::Done);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct RunLock {
     file: File,

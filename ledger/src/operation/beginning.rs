@@ -308,11 +308,16 @@ pub(crate) fn take(
     }))
 }
 
-fn register(store: &WriteStore<'_>, fence: Fence, asked: &Asked) -> Result<LiveClaim, Error> {
+fn register(
+    store: &WriteStore<'_>,
+    fence: Fence,
+    asked: &Asked,
+    caller: ThreadId,
+) -> Result<LiveClaim, Error> {
     store
         .holder
         .claims
-        .register(fence, &asked.identity())
+        .register(fence, &asked.identity(), caller)
         .map_err(Error::io)
 }
 

@@ -51,7 +51,8 @@ pub struct Claim {
     attempt: u32,
     fingerprint: Fingerprint,
     lease: Duration,
-    standing: Mutex<Standing>,
+    /// Shared with the thread of a keep-alive.
+    standing: Arc<Mutex<Standing>>,
     live: LiveClaim,
 }
 
@@ -80,10 +81,10 @@ impl Claim {
             attempt: record.attempts,
             fingerprint: record.fingerprint,
             lease: record.policy.lease,
-            standing: Mutex::new(Standing {
+            standing: Arc::new(Mutex::new(Standing {
                 lease_until,
                 checkpoint,
-            }),
+            })),
             live,
         }
     }
@@ -137,7 +138,7 @@ impl Claim {
     pub fn renew(&self) -> Result<Timestamp, EndingError> {
         let fence = self.fence;
         let record = self.change(0, move |stored, now| decision::renew(stored, fence, now))?;
-        Ok(self.adopt(record))
+        Ok(extend(&self.standing, &record))
     }
 
     /// Stores a named recovery point, which is handed to whoever takes the operation over. From
@@ -161,7 +162,9 @@ impl Claim {
         let record = self.change(bytes.len(), move |stored, _| {
             decision::checkpoint(stored, fence, reached)
         })?;
-        self.adopt(record);
+        if let State::Claimed(claimed) = record.state {
+            locked(&self.standing).checkpoint = claimed.checkpoint;
+        }
         Ok(())
     }
 
@@ -228,6 +231,7 @@ impl Claim {
         let stop = Signal::default();
         let (engine, placed) = (Arc::clone(&self.engine), self.placed.clone());
         let (fence, pause) = (self.fence, self.lease / 3);
+        let standing = Arc::clone(&self.standing);
         let stopped = stop.clone();
         let renewing = move || {
             loop {
@@ -239,8 +243,13 @@ impl Claim {
                 let renewed = submit_change(&engine, &placed, 0, move |stored, now| {
                     decision::renew(stored, fence, now)
                 });
-                if let Err(EndingError::Superseded) = renewed {
-                    return;
+                match renewed {
+                    Ok(record) => {
+                        let _ = extend(&standing, &record);
+                    }
+                    Err(EndingError::Superseded) => return,
+                    // Tried again in a third of the lease.
+                    Err(_) => {}
                 }
             }
         };
@@ -280,17 +289,15 @@ impl Claim {
         self.live.touch();
         submit_change(&self.engine, &self.placed, bytes, make)
     }
+}
 
-    fn adopt(&self, record: Record) -> Timestamp {
-        let mut standing = locked(&self.standing);
-        if let State::Claimed(claimed) = record.state {
-            *standing = Standing {
-                lease_until: claimed.lease_until,
-                checkpoint: claimed.checkpoint,
-            };
-        }
-        standing.lease_until
+/// Takes a renewed lease over. Two threads may renew at once; the later end counts.
+fn extend(standing: &Mutex<Standing>, record: &Record) -> Timestamp {
+    let mut standing = locked(standing);
+    if let State::Claimed(claimed) = &record.state {
+        standing.lease_until = standing.lease_until.max(claimed.lease_until);
     }
+    standing.lease_until
 }
 
 impl fmt::Debug for Claim {
@@ -304,6 +311,22 @@ impl fmt::Debug for Claim {
 }
 
 /// Keeps the lease of a claim running until it is dropped.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// let Begin::Fresh(claim) = ledger.operation(PAYMENTS, &key, asked).begin()? else {
+///     panic!("the key is new");
+/// };
+/// let kept = claim.keep_alive();
+/// // ... work that takes longer than a lease ...
+/// drop(kept);
+/// assert!(claim.complete("done").is_ok());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "the lease is kept only while this lives"]
 pub struct KeepAlive {

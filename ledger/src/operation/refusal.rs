@@ -8,6 +8,20 @@ use crate::error::Error;
 use crate::operation::claim::Claim;
 
 /// An expected refusal: nothing was written, and the effect must not run.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// let claim = ledger.operation(PAYMENTS, &key, asked).begin()?;
+/// let second = ledger.operation(PAYMENTS, &key, asked).begin()?;
+/// assert!(matches!(second, Begin::Refused(Refusal::InProgress { .. })));
+/// let other = ledger.operation(PAYMENTS, &key, Fingerprint::of(["pay", "26"])).begin()?;
+/// assert!(matches!(other, Begin::Refused(Refusal::Mismatch)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// Somebody is at it. Ask again with the same key after `retry_after`.
@@ -84,6 +98,21 @@ impl fmt::Display for Refusal {
 
 /// Why an ending did not take place. Unless it is [`Error::CommitUnknown`], the record is
 /// unchanged.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// let Begin::Fresh(claim) = ledger.operation(PAYMENTS, &key, asked).begin()? else {
+///     panic!("the key is new");
+/// };
+/// claim.checkpoint("authorized", b"auth-1")?;
+/// let refused = claim.release().expect_err("part of it happened");
+/// assert!(matches!(refused.error, EndingError::HasCheckpoint));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum EndingError {
@@ -140,6 +169,22 @@ impl From<Error> for EndingError {
 
 /// A completion that did not take place. The claim and the response come back, so that nothing
 /// that happened is dropped with an error.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// let small = PAYMENTS.policy(Policy::DEFAULT.response_bytes_max(3));
+/// let Begin::Fresh(claim) = ledger.operation(small, &key, asked).begin()? else {
+///     panic!("the key is new");
+/// };
+/// let CompleteError { claim, response, .. } = claim.complete("four").expect_err("too large");
+/// assert_eq!(response.bytes(), b"four");
+/// assert!(claim.complete("ref").is_ok());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct CompleteError {
     /// The claim, still held.
@@ -163,6 +208,21 @@ impl std::error::Error for CompleteError {
 }
 
 /// A release that did not take place. The claim comes back.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// let Begin::Fresh(claim) = ledger.operation(PAYMENTS, &key, asked).begin()? else {
+///     panic!("the key is new");
+/// };
+/// claim.checkpoint("authorized", b"auth-1")?;
+/// let ReleaseError { claim, .. } = claim.release().expect_err("part of it happened");
+/// assert!(claim.complete("done after all").is_ok());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct ReleaseError {
     /// The claim, still held.

@@ -3,6 +3,21 @@
 use crate::decision::{Completed, Fence, Response, Timestamp};
 
 /// The stored answer of a completed operation: the same bytes for every retry.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// ledger.operation(PAYMENTS, &key, asked).run_bytes(|_| Ok::<_, Error>("charged"))?;
+/// let Begin::Replay(replay) = ledger.operation(PAYMENTS, &key, asked).begin()? else {
+///     panic!("it has run");
+/// };
+/// assert_eq!(replay.response().bytes(), b"charged");
+/// assert!(replay.expires_at() > replay.completed_at());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replay {
     response: Response,

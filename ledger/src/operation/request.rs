@@ -24,6 +24,24 @@ const POLL_MAX: Duration = Duration::from_millis(250);
 /// What a request for a key got.
 ///
 /// Every outcome that a caller can meet is an arm; the compiler shows the one that was forgotten.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// match ledger.operation(PAYMENTS, &key, asked).begin()? {
+///     Begin::Fresh(claim) => {
+///         claim.complete("charged")?;
+///     }
+///     Begin::Replay(replay) => println!("{:?}", replay.response()),
+///     Begin::Interrupted(ticket) => println!("ask the bank about {}", ticket.child_key("bank")),
+///     Begin::Refused(refusal) => println!("{refusal}"),
+/// }
+/// assert!(matches!(ledger.operation(PAYMENTS, &key, asked).begin()?, Begin::Replay(_)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a claim in it is interrupted when it is dropped"]
 pub enum Begin {
@@ -44,6 +62,22 @@ pub enum Begin {
 ///
 /// Exactly one gets a claim. The others are refused with [`Refusal::InProgress`], or, with
 /// [`Request::wait`], wait for the winner and get its answer.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// use std::time::Duration;
+///
+/// let request = ledger
+///     .operation(PAYMENTS, &key, asked)
+///     .scope("customer-4")
+///     .wait(Duration::from_secs(5));
+/// assert!(matches!(request.begin()?, Begin::Fresh(_)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is begun"]
 pub struct Request {

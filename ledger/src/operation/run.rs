@@ -14,6 +14,21 @@ use crate::operation::typed::{StoredValue, from_response, to_response};
 
 /// What the closure of [`Request::run`] may do with its claim. It cannot end it: the builder
 /// does that by what the closure returns.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// let failed = ledger.operation(PAYMENTS, &key, asked).run_bytes(|operation| {
+///     operation.nothing_happened(); // refused before anything was sent
+///     Err::<Response, _>(std::io::Error::other("no route to the bank"))
+/// });
+/// assert!(failed.is_err());
+/// assert!(matches!(ledger.operation(PAYMENTS, &key, asked).begin()?, Begin::Fresh(_)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Operation {
     claim: Claim,
@@ -77,6 +92,19 @@ impl Operation {
 }
 
 /// The value of an operation, and whether it ran now or before.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// let pay = || ledger.operation(PAYMENTS, &key, asked).run_bytes(|_| Ok::<_, Error>("charged"));
+/// assert!(!pay()?.is_replay());
+/// assert!(pay()?.is_replay());
+/// assert_eq!(pay()?.into_inner().bytes(), b"charged");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome<T> {
     value: T,
@@ -121,6 +149,22 @@ impl<T> Outcome<T> {
 }
 
 /// Why [`Request::run`] or [`Request::transact`] gave no outcome.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// let failing = || {
+///     let timeout = std::io::Error::from(std::io::ErrorKind::TimedOut);
+///     ledger.operation(PAYMENTS, &key, asked).run_bytes(|_| Err::<Response, _>(timeout))
+/// };
+/// assert!(matches!(failing(), Err(RunError::Operation(_))));
+/// // A timeout says nothing, so the key is not free again.
+/// assert!(matches!(failing(), Err(RunError::Interrupted(_))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RunError<E, T = Response> {
@@ -140,6 +184,20 @@ pub enum RunError<E, T = Response> {
 }
 
 /// A value that was not stored although the operation succeeded.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// let small = PAYMENTS.policy(Policy::DEFAULT.response_bytes_max(3));
+/// let result = ledger.operation(small, &key, asked).run_bytes(|_| Ok::<_, Error>("four"));
+/// let Err(RunError::Complete(unstored)) = result else { panic!("it is too large") };
+/// assert_eq!(unstored.value.bytes(), b"four");
+/// assert!(unstored.claim.complete("ref").is_ok());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Unstored<T> {
     /// The value that the closure returned.
@@ -151,6 +209,24 @@ pub struct Unstored<T> {
 }
 
 /// A stored answer that is no value of the asked type.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// #[derive(serde::Serialize, serde::Deserialize, Debug)]
+/// struct Receipt(u64);
+/// impl StoredValue for Receipt {
+///     const SCHEMA: &str = "receipt/2";
+/// }
+/// ledger.operation(PAYMENTS, &key, asked).run_bytes(|_| Ok::<_, Error>("raw bytes"))?;
+/// let result = ledger.operation(PAYMENTS, &key, asked).run(|_| Ok::<_, Error>(Receipt(1)));
+/// let Err(RunError::Undecodable(undecodable)) = result else { panic!("it is no receipt") };
+/// assert_eq!(undecodable.stored.response().bytes(), b"raw bytes");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Undecodable {
     /// The answer as it is stored.
@@ -205,6 +281,23 @@ impl<E, T> From<Error> for RunError<E, T> {
 }
 
 /// A request that knows which errors of its operation mean that nothing happened.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// use std::io::{Error, ErrorKind};
+///
+/// let refused = ledger
+///     .operation(PAYMENTS, &key, asked)
+///     .release_if(|error: &Error| error.kind() == ErrorKind::ConnectionRefused)
+///     .run_bytes(|_| Err::<Response, _>(Error::from(ErrorKind::ConnectionRefused)));
+/// assert!(refused.is_err());
+/// assert!(ledger.record(PAYMENTS, &key).peek()?.is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a request does nothing until it is run"]
 pub struct ReleaseIf<E> {
     request: Request,

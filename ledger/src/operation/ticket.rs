@@ -23,6 +23,21 @@ use crate::store::write_store::WriteStore;
 /// Find out whether the effect happened (ask the bank with [`Ticket::child_key`]), then end it:
 /// [`Ticket::complete`] if it did, [`Ticket::release`] if it did not, [`Ticket::rerun`] to run
 /// it again under a new fence. Of several tickets the first to end wins.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// drop(ledger.operation(PAYMENTS, &key, asked).begin()?); // as after a crash
+/// let Begin::Interrupted(ticket) = ledger.operation(PAYMENTS, &key, asked).begin()? else {
+///     panic!("nobody knows whether it happened");
+/// };
+/// let claim = ticket.rerun()?;
+/// assert_eq!(claim.attempt(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a ticket does nothing until it is ended"]
 pub struct Ticket {
     engine: Arc<Engine>,
@@ -229,6 +244,24 @@ impl fmt::Debug for Ticket {
 }
 
 /// A ticket that was not ended. It comes back.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// drop(ledger.operation(PAYMENTS, &key, asked).begin()?);
+/// let ticket = || match ledger.operation(PAYMENTS, &key, asked).begin() {
+///     Ok(Begin::Interrupted(ticket)) => ticket,
+///     other => panic!("{other:?}"),
+/// };
+/// let (first, second) = (ticket(), ticket());
+/// first.release()?;
+/// let late = second.complete("charged").expect_err("the first has won");
+/// assert!(matches!(late.error, EndingError::Superseded));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct TicketError {
     /// The ticket.

@@ -32,6 +32,28 @@ use crate::store::writer::finish;
 /// It derefs to [`redb::WriteTransaction`], so the application opens its own tables in it. The
 /// ledger owns commit and abort, and so durability: an `Ok` of [`WriteTxn::commit`] is on disk.
 /// Dropping it rolls everything back. It stays on its thread, since the thread holds the writer.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// use idempotency_ledger::redb::TableDefinition;
+///
+/// const ORDERS: TableDefinition<u64, &str> = TableDefinition::new("orders");
+/// let txn = ledger.write()?;
+/// match ledger.operation(PAYMENTS, &key, asked).begin_in(&txn)? {
+///     BeginIn::Fresh(claim) => {
+///         txn.open_table(ORDERS)?.insert(17, "paid")?;
+///         claim.complete("paid")?;
+///     }
+///     other => panic!("the key is new: {other:?}"),
+/// }
+/// let _ = txn.commit()?; // the order and the record, or neither
+/// assert_eq!(ledger.stats()?.records(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct WriteTxn<'l> {
     engine: &'l Arc<Engine>,
     transaction: Option<WriteTransaction>,
@@ -47,6 +69,23 @@ pub struct WriteTxn<'l> {
 }
 
 /// What a commit made of the claims that were kept.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// let txn = ledger.write()?;
+/// match ledger.operation(PAYMENTS, &key, asked).begin_in(&txn)? {
+///     BeginIn::Fresh(claim) => claim.keep(),
+///     other => panic!("the key is new: {other:?}"),
+/// }
+/// let Committed { mut claims } = txn.commit()?;
+/// let claim = claims.pop().expect("one was kept");
+/// assert!(claim.complete("done").is_ok());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "claims in it are interrupted when they are dropped"]
 pub struct Committed {
@@ -206,6 +245,22 @@ impl fmt::Debug for WriteTxn<'_> {
 }
 
 /// What a request got inside a transaction of the caller's own.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// let txn = ledger.write()?;
+/// match ledger.operation(PAYMENTS, &key, asked).begin_in(&txn)? {
+///     BeginIn::Fresh(claim) => claim.release()?,
+///     BeginIn::Replay(_) | BeginIn::Interrupted(_) | BeginIn::Refused(_) => {}
+/// }
+/// let _ = txn.commit()?;
+/// assert_eq!(ledger.stats()?.records(), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a claim in it has to be ended before the commit"]
 pub enum BeginIn<'t, 'l> {
@@ -234,6 +289,19 @@ impl Request {
 
 /// A claim inside a transaction of the caller's own. It is ended by [`ClaimIn::complete`],
 /// [`ClaimIn::release`] or [`ClaimIn::keep`]; dropped without one, the transaction cannot commit.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// let txn = ledger.write()?;
+/// drop(ledger.operation(PAYMENTS, &key, asked).begin_in(&txn)?); // no ending
+/// assert!(matches!(txn.commit(), Err(Error::UnfinishedClaim)));
+/// assert!(ledger.record(PAYMENTS, &key).peek()?.is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a claim that is dropped keeps its transaction from committing"]
 pub struct ClaimIn<'t, 'l> {
     txn: &'t WriteTxn<'l>,
@@ -369,6 +437,23 @@ impl fmt::Debug for ClaimIn<'_, '_> {
 
 /// The ticket of an interrupted key inside a transaction of the caller's own. Dropping it
 /// changes nothing.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// drop(ledger.operation(PAYMENTS, &key, asked).begin()?);
+/// let txn = ledger.write()?;
+/// match ledger.operation(PAYMENTS, &key, asked).begin_in(&txn)? {
+///     BeginIn::Interrupted(ticket) => ticket.complete("it happened")?,
+///     other => panic!("it was interrupted: {other:?}"),
+/// };
+/// let _ = txn.commit()?;
+/// assert!(matches!(ledger.operation(PAYMENTS, &key, asked).begin()?, Begin::Replay(_)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a ticket does nothing until it is ended"]
 pub struct TicketIn<'t, 'l> {
     txn: &'t WriteTxn<'l>,

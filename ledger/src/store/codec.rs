@@ -87,6 +87,7 @@ fn checksum(key: &[u8], body: &[u8]) -> u64 {
 }
 
 #[derive(Encode, Decode)]
+#[cfg_attr(test, derive(Serialize, serde::Deserialize))]
 struct StoredRecord {
     fingerprint_algorithm: u8,
     fingerprint: [u8; 32],
@@ -104,6 +105,7 @@ struct StoredRecord {
 }
 
 #[derive(Encode, Decode)]
+#[cfg_attr(test, derive(Serialize, serde::Deserialize))]
 enum StoredState {
     Claimed {
         lease_until_ms: u64,
@@ -118,12 +120,14 @@ enum StoredState {
 }
 
 #[derive(Encode, Decode)]
+#[cfg_attr(test, derive(Serialize, serde::Deserialize))]
 struct StoredCheckpoint {
     name: String,
     bytes: Vec<u8>,
 }
 
 #[derive(Encode, Decode)]
+#[cfg_attr(test, derive(Serialize, serde::Deserialize))]
 enum StoredKind {
     Raw,
     Typed(String),
@@ -231,6 +235,7 @@ pub(crate) fn decode_record(key: &[u8], sealed: &[u8]) -> Result<Record, Unreada
 
 /// The last row of a namespace: its counters, and what the file must never forget.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(test, derive(Serialize, serde::Deserialize))]
 pub(crate) struct Tail {
     /// Stored records, expired ones that were not swept included.
     pub(crate) records: u64,
@@ -256,6 +261,7 @@ pub(crate) fn decode_tail(key: &[u8], sealed: &[u8]) -> Result<Tail, Unreadable>
 
 /// What fence and time may never fall below, for a file whose tails do not say so yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(test, derive(Serialize, serde::Deserialize))]
 pub(crate) struct Floor {
     pub(crate) fence: u64,
     pub(crate) mark_ms: u64,
@@ -271,6 +277,7 @@ pub(crate) fn decode_floor(key: &[u8], sealed: &[u8]) -> Result<Floor, Unreadabl
 
 /// A namespace as the file knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(test, derive(Serialize, serde::Deserialize))]
 pub(crate) struct NamespaceRow {
     pub(crate) id: u16,
     /// Counted from 1, raised whenever a record is claimed under another policy.
@@ -279,6 +286,7 @@ pub(crate) struct NamespaceRow {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(test, derive(Serialize, serde::Deserialize))]
 struct StoredPolicy {
     lease_ms: u64,
     retention_ms: u64,
@@ -351,5 +359,269 @@ pub(crate) fn decode_typed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Strin
         Ok((value, read)) if read == bytes.len() => Ok(value),
         Ok((_, read)) => Err(format!("{} bytes are left over", bytes.len() - read)),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The vectors lie in the repository, beside those of the decision core, where implementers look
+/// for all of them; so these tests need a checkout. They are read at run time: the published
+/// package, which ends at its folder, still compiles its tests.
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn vectors() -> Value {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/records.json");
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| {
+            panic!(
+                "{}: {error}; this test runs in a checkout of the repository",
+                path.display()
+            )
+        });
+        serde_json::from_str(&text).expect("the vectors are JSON")
+    }
+
+    /// The rows of one kind; `count` is how many there have to be.
+    fn rows(kind: &str, count: usize) -> Vec<Value> {
+        let rows = vectors()[kind].as_array().expect("rows").clone();
+        assert_eq!(rows.len(), count, "{kind}");
+        rows
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        use std::fmt::Write;
+        bytes.iter().fold(String::new(), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("writing to memory cannot fail");
+            text
+        })
+    }
+
+    fn bytes(row: &Value, field: &str) -> Vec<u8> {
+        let text = row[field].as_str().expect("hex");
+        let pairs = (0..text.len()).step_by(2);
+        pairs
+            .map(|at| u8::from_str_radix(&text[at..at + 2], 16).expect("hex"))
+            .collect()
+    }
+
+    fn number(number: u64) -> Value {
+        Value::String(number.to_string())
+    }
+
+    fn optional(span_or_limit: Option<u64>) -> Value {
+        span_or_limit.map_or(Value::Null, number)
+    }
+
+    /// A record as the vectors write it.
+    fn record_in_words(record: &Record) -> Value {
+        let algorithm = match record.fingerprint.algorithm() {
+            FingerprintAlgorithm::None => "none",
+            FingerprintAlgorithm::Parts => "parts",
+            FingerprintAlgorithm::Json => "json",
+        };
+        let state = match &record.state {
+            State::Claimed(claimed) => json!({"claimed": {
+                "lease_until_ms": number(claimed.lease_until.unix_ms()),
+                "checkpoint": claimed.checkpoint.as_ref().map(|checkpoint| {
+                    json!({"name": checkpoint.name, "bytes_hex": hex(&checkpoint.bytes)})
+                }),
+            }}),
+            State::Completed(completed) => json!({"completed": {
+                "completed_at_ms": number(completed.completed_at.unix_ms()),
+                "expires_at_ms": number(completed.expires_at.unix_ms()),
+                "kind": match completed.response.kind() {
+                    ResponseKind::Raw => json!("raw"),
+                    ResponseKind::Typed { schema } => json!({"typed": {"schema": schema}}),
+                    ResponseKind::Http => json!("http"),
+                    ResponseKind::Command => json!("command"),
+                },
+                "bytes_hex": hex(completed.response.bytes()),
+            }}),
+        };
+        json!({
+            "fingerprint": {"algorithm": algorithm, "digest_hex": hex(record.fingerprint.digest())},
+            "fence": number(record.fence.get()),
+            "attempts": record.attempts,
+            "first_claimed_at_ms": number(record.first_claimed_at.unix_ms()),
+            "claimed_at_ms": number(record.claimed_at.unix_ms()),
+            "policy": {
+                "version": record.policy.version,
+                "lease_ms": number(span_ms(record.policy.lease)),
+                "retention_ms": number(span_ms(record.policy.retention)),
+                "forget_after_ms": optional(record.policy.forget_after.map(span_ms)),
+            },
+            "holder": number(record.holder),
+            "program": record.program,
+            "state": state,
+        })
+    }
+
+    /// Whether the codec that could take bincode's place agrees on the body of a sealed value.
+    fn assert_maintained_codec_agrees<T>(sealed: &[u8])
+    where
+        T: Encode + Decode<()> + Serialize + DeserializeOwned,
+    {
+        let body = &sealed[1..sealed.len() - CHECKSUM_BYTES];
+        let standard = bincode_next::config::standard();
+        let (read, used): (T, usize) =
+            bincode_next::serde::decode_from_slice(body, standard).expect("it reads the bytes");
+        assert_eq!(used, body.len());
+        // The same values: bincode makes the same bytes of what the other has read.
+        let ours = bincode::encode_to_vec(&read, config::standard()).expect("encodes");
+        assert_eq!(hex(&ours), hex(body));
+        let theirs = bincode_next::serde::encode_to_vec(&read, standard).expect("encodes");
+        assert_eq!(hex(&theirs), hex(body));
+    }
+
+    #[test]
+    fn records_keep_their_bytes() {
+        for row in rows("records", 15) {
+            let (key, sealed) = (bytes(&row, "key_hex"), bytes(&row, "value_hex"));
+            let record = decode_record(&key, &sealed).expect("it decodes");
+            assert_eq!(record_in_words(&record), row["record"], "{}", row["name"]);
+            assert_eq!(
+                hex(&encode_record(&key, &record)),
+                hex(&sealed),
+                "{}",
+                row["name"]
+            );
+            assert_maintained_codec_agrees::<StoredRecord>(&sealed);
+        }
+    }
+
+    #[test]
+    fn tails_and_floors_keep_their_bytes() {
+        for row in rows("tails", 4) {
+            let (key, sealed) = (bytes(&row, "key_hex"), bytes(&row, "value_hex"));
+            let tail = decode_tail(&key, &sealed).expect("it decodes");
+            for (field, found) in [
+                ("records", tail.records),
+                ("claimed", tail.claimed),
+                ("bytes", tail.bytes),
+                ("fence", tail.fence),
+                ("mark_ms", tail.mark_ms),
+                ("newest_removed_ms", tail.newest_removed_ms),
+            ] {
+                assert_eq!(row[field], number(found), "{}: {field}", row["name"]);
+            }
+            assert_eq!(encode_tail(&key, &tail), sealed);
+            assert_maintained_codec_agrees::<Tail>(&sealed);
+        }
+        for row in rows("floors", 3) {
+            let (key, sealed) = (bytes(&row, "key_hex"), bytes(&row, "value_hex"));
+            let floor = decode_floor(&key, &sealed).expect("it decodes");
+            assert_eq!(row["fence"], number(floor.fence));
+            assert_eq!(row["mark_ms"], number(floor.mark_ms));
+            assert_eq!(encode_floor(&key, &floor), sealed);
+            assert_maintained_codec_agrees::<Floor>(&sealed);
+        }
+    }
+
+    #[test]
+    fn namespaces_keep_their_bytes() {
+        for row in rows("namespaces", 3) {
+            let (name, sealed) = (bytes(&row, "key_hex"), bytes(&row, "value_hex"));
+            let found = decode_namespace(&name, &sealed).expect("it decodes");
+            let policy = &found.policy;
+            let words = json!({
+                "name": String::from_utf8_lossy(&name),
+                "key_hex": hex(&name),
+                "value_hex": hex(&sealed),
+                "namespace_number": found.id,
+                "policy_version": found.policy_version,
+                "lease_ms": number(policy.lease_ms),
+                "retention_ms": number(policy.retention_ms),
+                "retry_hint_ms": number(policy.retry_hint_ms),
+                "response_bytes_max": number(policy.response_bytes_max),
+                "rerun_interrupted": policy.rerun_interrupted,
+                "records_max": optional(policy.records_max),
+                "bytes_max": optional(policy.bytes_max),
+                "refuse_stale_keys": policy.refuse_stale_keys,
+                "forget_interrupted_after_ms": optional(policy.forget_interrupted_after_ms),
+            });
+            assert_eq!(words, row);
+            assert_eq!(encode_namespace(&name, &found), sealed);
+            assert_maintained_codec_agrees::<NamespaceRow>(&sealed);
+        }
+    }
+
+    #[test]
+    fn the_maintained_codec_agrees_on_typed_values() {
+        #[derive(Debug, PartialEq, Serialize, serde::Deserialize)]
+        struct Sample {
+            amount: u64,
+            delta: i64,
+            rate: f64,
+            is_final: bool,
+            note: Option<String>,
+            lines: Vec<(u16, String)>,
+            verdict: Verdict,
+        }
+        #[derive(Debug, PartialEq, Serialize, serde::Deserialize)]
+        enum Verdict {
+            Paid,
+            Declined { reason: String },
+        }
+        for row in rows("typed", 4) {
+            let sealed = bytes(&row, "value_hex");
+            let value: Sample = decode_typed(&sealed).expect("it decodes");
+            assert_eq!(encode_typed(&value).expect("it encodes"), sealed);
+            let standard = bincode_next::config::standard();
+            let (theirs, used): (Sample, usize) =
+                bincode_next::serde::decode_from_slice(&sealed, standard).expect("it reads them");
+            assert_eq!((&theirs, used), (&value, sealed.len()));
+            let written = bincode_next::serde::encode_to_vec(&value, standard).expect("encodes");
+            assert_eq!(hex(&written), hex(&sealed));
+        }
+    }
+
+    #[test]
+    fn no_flipped_bit_passes_and_no_other_key_either() {
+        for row in rows("records", 15) {
+            let (key, sealed) = (bytes(&row, "key_hex"), bytes(&row, "value_hex"));
+            for bit in 0..sealed.len() * 8 {
+                let mut flipped = sealed.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(
+                    decode_record(&key, &flipped),
+                    Err(Unreadable::Damaged),
+                    "bit {bit}"
+                );
+            }
+            for length in 0..sealed.len() {
+                let cut = decode_record(&key, &sealed[..length]);
+                assert_eq!(cut, Err(Unreadable::Damaged), "{length} bytes");
+            }
+            let elsewhere = [&key[..], b"x"].concat();
+            assert_eq!(decode_record(&elsewhere, &sealed), Err(Unreadable::Damaged));
+        }
+    }
+
+    #[test]
+    fn a_newer_version_is_refused_and_not_guessed() {
+        let row = &rows("records", 15)[0];
+        let (key, mut sealed) = (bytes(row, "key_hex"), bytes(row, "value_hex"));
+        sealed.truncate(sealed.len() - CHECKSUM_BYTES);
+        sealed[0] = VERSION + 1;
+        let sum = checksum(&key, &sealed);
+        sealed.extend_from_slice(&sum.to_le_bytes());
+        assert_eq!(
+            decode_record(&key, &sealed),
+            Err(Unreadable::NewerVersion(VERSION + 1))
+        );
+    }
+
+    #[test]
+    fn bytes_left_over_behind_a_record_are_damage() {
+        let row = &rows("records", 15)[0];
+        let (key, mut sealed) = (bytes(row, "key_hex"), bytes(row, "value_hex"));
+        sealed.truncate(sealed.len() - CHECKSUM_BYTES);
+        sealed.push(0);
+        let sum = checksum(&key, &sealed);
+        sealed.extend_from_slice(&sum.to_le_bytes());
+        assert_eq!(decode_record(&key, &sealed), Err(Unreadable::Damaged));
     }
 }

@@ -39,6 +39,17 @@ struct TailState {
 }
 
 /// What a sweep did.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// let swept = ledger.sweep(1_000)?;
+/// assert_eq!((swept.removed, swept.more), (0, false));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Swept {
     /// How many records were removed.
