@@ -4,8 +4,14 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use idempotency_ledger::{Begin, EndingError, Fingerprint, Ledger, Refusal};
-use idempotency_tests::{Expect, PAYMENTS, asked, begin, in_memory, key};
+use idempotency_ledger::{
+    Begin, Claim, EndingError, Error, Fingerprint, Ledger, Namespace, OnInterrupted, Policy,
+    RecordInfo, Refusal, Resolution, Resolved,
+};
+use idempotency_tests::storage::Disk;
+use idempotency_tests::{
+    Expect, PAYMENTS, START, asked, begin, clock, in_memory, key, seconds, until,
+};
 
 #[test]
 fn complete_then_replay_gives_the_same_bytes() {
@@ -108,4 +114,339 @@ fn another_request_is_a_mismatch_in_every_state() {
         .expect("stored");
     assert_eq!(ask(), Refusal::Mismatch);
     assert_eq!(begin(&ledger, "k").replay().response().bytes(), b"a");
+}
+
+fn peek(ledger: &Ledger, text: &str) -> Option<RecordInfo> {
+    ledger.record(PAYMENTS, &key(text)).peek().expect("reads")
+}
+
+#[test]
+fn fences_only_increase_over_reopen_sweep_and_aborted_transactions() {
+    let (disk, clock) = (Disk::default(), clock());
+    let open = || {
+        let builder = Ledger::builder().clock(clock.clone());
+        builder.open_backend(disk.clone()).expect("opens")
+    };
+    let mut last = 0;
+    let mut grows = |claim: &Claim| {
+        assert!(
+            claim.fence().get() > last,
+            "{} behind {last}",
+            claim.fence()
+        );
+        last = claim.fence().get();
+    };
+    let ledger = open();
+    for text in ["a", "b"] {
+        let claim = begin(&ledger, text).fresh();
+        grows(&claim);
+        claim.complete("done").expect("stored");
+    }
+    // Released: nothing is stored under the key that carried the highest fence.
+    let claim = begin(&ledger, "c").fresh();
+    grows(&claim);
+    claim.release().expect("released");
+    drop(ledger);
+    let ledger = open();
+    let claim = begin(&ledger, "d").fresh();
+    grows(&claim);
+    claim.complete("done").expect("stored");
+    // An aborted transaction burns its fence, in this process.
+    let txn = ledger.write().expect("begins");
+    let request = ledger.operation(PAYMENTS, &key("e"), asked());
+    let burned = match request.begin_in(&txn).expect("works") {
+        idempotency_ledger::BeginIn::Fresh(claim) => claim.fence(),
+        other => panic!("expected a claim, got {other:?}"),
+    };
+    txn.abort();
+    let claim = begin(&ledger, "e").fresh();
+    assert!(claim.fence() > burned);
+    grows(&claim);
+    claim.complete("done").expect("stored");
+    // All of it is swept: no record is left to read a fence from.
+    clock.advance(seconds(2 * 86_400));
+    assert_eq!(ledger.sweep(100).expect("sweeps").removed, 4);
+    assert_eq!(ledger.stats().expect("counts").records(), 0);
+    ledger.close().expect("closes");
+    let ledger = open();
+    grows(&begin(&ledger, "a").fresh());
+    drop(
+        begin(&ledger, "a")
+            .interrupted()
+            .rerun()
+            .map(|claim| grows(&claim)),
+    );
+}
+
+/// The ways in which a record stops being a claim's own.
+fn supersede(ledger: &Ledger, how: &str) {
+    let ticket = || begin(ledger, "k").interrupted();
+    match how {
+        "rerun" => drop(ticket().rerun().expect("taken over")),
+        "rerun and completed" => {
+            let claim = ticket().rerun().expect("taken over");
+            claim.complete("theirs").expect("stored");
+        }
+        "ticket completed" => drop(ticket().complete("theirs").expect("stored")),
+        "ticket released" => ticket().release().expect("released"),
+        "released and claimed again" => {
+            ticket().release().expect("released");
+            let claim = begin(ledger, "k").fresh();
+            claim.complete("theirs").expect("stored");
+        }
+        other => panic!("{other} is no way"),
+    }
+}
+
+#[test]
+fn a_superseded_holder_changes_nothing_and_keeps_its_response() {
+    for how in [
+        "rerun",
+        "rerun and completed",
+        "ticket released",
+        "released and claimed again",
+    ] {
+        let (ledger, clock) = in_memory();
+        let claim = begin(&ledger, "k").fresh();
+        // The holder lives, but its lease is over: an explicit ticket may take it over.
+        clock.advance(seconds(60));
+        supersede(&ledger, how);
+        let before = peek(&ledger, "k");
+        let error = claim.renew().expect_err(how);
+        assert!(matches!(error, EndingError::Superseded), "{how}: {error}");
+        let error = claim.checkpoint("authorized", b"ch_1").expect_err(how);
+        assert!(matches!(error, EndingError::Superseded), "{how}: {error}");
+        let failed = claim.complete("mine").expect_err(how);
+        assert!(
+            matches!(failed.error, EndingError::Superseded),
+            "{how}: {failed}"
+        );
+        assert_eq!(failed.response.bytes(), b"mine");
+        let failed = failed.claim.release().expect_err(how);
+        assert!(
+            matches!(failed.error, EndingError::Superseded),
+            "{how}: {failed}"
+        );
+        assert_eq!(peek(&ledger, "k"), before, "{how}");
+        drop(failed.claim);
+        assert!(ledger.check().expect("checks").is_clean());
+    }
+}
+
+#[test]
+fn completing_twice_is_fine_with_the_same_bytes_and_refused_with_others() {
+    let (ledger, clock) = in_memory();
+    let claim = begin(&ledger, "k").fresh();
+    clock.advance(seconds(60));
+    supersede(&ledger, "ticket completed");
+    let before = peek(&ledger, "k");
+    clock.advance(seconds(1));
+    let failed = claim.complete("mine").expect_err("another response");
+    assert!(
+        matches!(failed.error, EndingError::DifferentResponse),
+        "{failed}"
+    );
+    assert_eq!(failed.response.bytes(), b"mine");
+    // The same fence and the same bytes: what was to be stored is stored.
+    let replay = failed.claim.complete("theirs").expect("stored before");
+    assert_eq!(replay.completed_at(), START.saturating_add(seconds(60)));
+    assert_eq!(peek(&ledger, "k"), before);
+}
+
+#[test]
+fn a_failed_ending_gives_claim_and_response_back() {
+    let (ledger, _) = in_memory();
+    let (one, other) = (begin(&ledger, "1").fresh(), begin(&ledger, "2").fresh());
+    ledger.close().expect("closes");
+    let failed = one.complete("charged").expect_err("closed");
+    assert!(matches!(failed.error, EndingError::Ledger(Error::Closed)));
+    assert_eq!(failed.response.bytes(), b"charged");
+    assert_eq!(failed.claim.key().as_str(), "1");
+    let failed = other.release().expect_err("closed");
+    assert!(matches!(failed.error, EndingError::Ledger(Error::Closed)));
+    assert_eq!(failed.claim.key().as_str(), "2");
+}
+
+#[test]
+fn an_overdue_holder_is_taken_over_by_a_ticket_alone() {
+    let rerun = PAYMENTS.policy(Policy::DEFAULT.on_interrupted(OnInterrupted::Rerun));
+    let (ledger, clock) = in_memory();
+    let ask = |namespace: &Namespace| {
+        let request = ledger.operation(namespace.clone(), &key("k"), asked());
+        request.begin().expect("works")
+    };
+    let claim = ask(&rerun).fresh();
+    clock.advance(seconds(59));
+    assert!(matches!(ask(&rerun).refused(), Refusal::InProgress { .. }));
+    clock.advance(seconds(1));
+    let ticket = ask(&rerun).interrupted();
+    assert!(ticket.is_overdue());
+    assert_eq!(ticket.fence(), claim.fence());
+    // While its fence stands the holder may go on.
+    let until = claim.renew().expect("renewed");
+    assert_eq!(until, START.saturating_add(seconds(120)));
+    assert_eq!(claim.lease_until(), until);
+    assert!(matches!(ask(&rerun).refused(), Refusal::InProgress { .. }));
+    clock.advance(seconds(60));
+    let ticket = ask(&rerun).interrupted();
+    let taken = ticket.rerun().expect("an explicit ticket may");
+    assert_eq!(taken.attempt(), 2);
+    let error = claim.renew().expect_err("superseded");
+    assert!(matches!(error, EndingError::Superseded));
+    taken.complete("second").expect("stored");
+}
+
+#[test]
+fn a_claim_completes_long_after_its_lease_if_nobody_took_over() {
+    let (ledger, clock) = in_memory();
+    let claim = begin(&ledger, "k").fresh();
+    clock.advance(seconds(30 * 3_600));
+    claim.complete("late").expect("stored");
+    assert_eq!(begin(&ledger, "k").replay().response().bytes(), b"late");
+}
+
+#[test]
+fn rerun_takes_an_interrupted_key_over_without_asking() {
+    let rerun = PAYMENTS.policy(Policy::DEFAULT.on_interrupted(OnInterrupted::Rerun));
+    let (ledger, _) = in_memory();
+    let request = || ledger.operation(rerun.clone(), &key("k"), asked());
+    let claim = request().begin().expect("works").fresh();
+    claim.checkpoint("authorized", b"ch_1").expect("stored");
+    let (fence, child) = (claim.fence(), claim.child_key("stripe"));
+    drop(claim);
+    let claim = request().begin().expect("works").fresh();
+    assert!(claim.fence() > fence);
+    assert_eq!((claim.attempt(), claim.child_key("stripe")), (2, child));
+    let checkpoint = claim.last_checkpoint().expect("handed over");
+    assert_eq!(
+        (checkpoint.name.as_str(), checkpoint.bytes.as_slice()),
+        ("authorized", &b"ch_1"[..])
+    );
+    // Another request never takes it over, whatever the policy says.
+    drop(claim);
+    let other = ledger.operation(rerun.clone(), &key("k"), Fingerprint::of(["other"]));
+    assert_eq!(other.begin().expect("works").refused(), Refusal::Mismatch);
+}
+
+#[test]
+fn a_checkpoint_rules_a_release_out_and_is_handed_over() {
+    let (ledger, _) = in_memory();
+    let claim = begin(&ledger, "k").fresh();
+    assert_eq!(claim.last_checkpoint(), None);
+    claim.checkpoint("authorized", b"ch_1").expect("stored");
+    claim.checkpoint("captured", b"").expect("stored");
+    let failed = claim.release().expect_err("part of it happened");
+    assert!(
+        matches!(failed.error, EndingError::HasCheckpoint),
+        "{failed}"
+    );
+    assert_eq!(
+        failed.claim.last_checkpoint().map(|it| it.name),
+        Some("captured".to_owned())
+    );
+    drop(failed.claim);
+    let ticket = begin(&ledger, "k").interrupted();
+    assert_eq!(
+        ticket.checkpoint().map(|it| it.name.as_str()),
+        Some("captured")
+    );
+    let failed = ticket.release().expect_err("part of it happened");
+    assert!(
+        matches!(failed.error, EndingError::HasCheckpoint),
+        "{failed}"
+    );
+    let claim = failed.ticket.rerun().expect("taken over");
+    claim.complete("done").expect("stored");
+    assert_eq!(
+        peek(&ledger, "k").and_then(|info| info.checkpoint().cloned()),
+        None
+    );
+}
+
+#[test]
+fn keep_alive_renews_every_third_of_the_lease() {
+    let (ledger, clock) = in_memory();
+    let claim = begin(&ledger, "k").fresh();
+    let alive = claim.keep_alive();
+    for round in 1..=10 {
+        until("the thread waits", || clock.waiting() == 1);
+        clock.advance(seconds(20));
+        let renewed = START.saturating_add(seconds(20 * round + 60));
+        let stored = || peek(&ledger, "k").and_then(|info| info.lease_until());
+        until("the lease is renewed", || stored() == Some(renewed));
+        until("the claim knows", || claim.lease_until() == renewed);
+        assert!(matches!(
+            begin(&ledger, "k").refused(),
+            Refusal::InProgress { .. }
+        ));
+    }
+    drop(alive);
+    assert_eq!(clock.waiting(), 0, "its thread has ended");
+    clock.advance(seconds(60));
+    assert!(begin(&ledger, "k").interrupted().is_overdue());
+    claim.complete("done").expect("stored");
+}
+
+#[test]
+fn keep_alive_gives_up_once_somebody_took_over() {
+    let (ledger, clock) = in_memory();
+    let claim = begin(&ledger, "k").fresh();
+    let alive = claim.keep_alive();
+    until("the thread waits", || clock.waiting() == 1);
+    // The machine slept: the thread comes too late.
+    let held = ledger.write().expect("begins");
+    clock.advance(seconds(60));
+    until("the thread queues", || {
+        ledger.stats().expect("counts").queued == 1
+    });
+    let request = ledger.operation(PAYMENTS, &key("k"), asked());
+    match request.begin_in(&held).expect("works") {
+        idempotency_ledger::BeginIn::Interrupted(ticket) => {
+            assert!(ticket.is_overdue());
+            ticket.release().expect("released");
+        }
+        other => panic!("expected a ticket, got {other:?}"),
+    }
+    let _ = held.commit().expect("commits");
+    until("the thread ends", || {
+        ledger.stats().expect("counts").queued == 0 && clock.waiting() == 0
+    });
+    assert_eq!(peek(&ledger, "k"), None);
+    drop(alive);
+    let error = claim.complete("late").expect_err("superseded").error;
+    assert!(matches!(error, EndingError::Superseded));
+}
+
+#[test]
+fn a_claim_moves_between_threads_and_outlives_its_ledger_handle() {
+    let (ledger, _) = in_memory();
+    let claim = begin(&ledger, "k").fresh();
+    let handle = ledger.clone();
+    drop(ledger);
+    thread::spawn(move || {
+        claim
+            .complete("elsewhere")
+            .map(drop)
+            .map_err(|failed| failed.error)
+    })
+    .join()
+    .expect("no panic")
+    .expect("stored");
+    assert_eq!(
+        begin(&handle, "k").replay().response().bytes(),
+        b"elsewhere"
+    );
+}
+
+#[test]
+fn resolving_by_hand_supersedes_a_ticket() {
+    let (ledger, _) = in_memory();
+    drop(begin(&ledger, "k").fresh());
+    let ticket = begin(&ledger, "k").interrupted();
+    let record = ledger.record(PAYMENTS, &key("k"));
+    let resolved = record.resolve(Resolution::Released).expect("works");
+    assert_eq!(resolved, Resolved::Done);
+    let lost = ticket.rerun().expect_err("too late");
+    assert!(matches!(lost.error, EndingError::Superseded));
+    assert_eq!(begin(&ledger, "k").fresh().attempt(), 1);
 }

@@ -5,6 +5,9 @@
     reason = "in a test a panic is the verdict"
 )]
 
+pub mod storage;
+pub mod workload;
+
 use std::time::Duration;
 
 use idempotency_ledger::{
@@ -51,6 +54,19 @@ pub fn in_memory() -> (Ledger, ManualClock) {
 #[must_use]
 pub const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
+}
+
+/// Lets other threads go on until `reached` says so, and ends the test if it never does. For what
+/// has no event to wait for, such as the number of calls that wait.
+#[track_caller]
+pub fn until(what: &str, mut reached: impl FnMut() -> bool) {
+    for _ in 0..20_000_000_u64 {
+        if reached() {
+            return;
+        }
+        std::thread::yield_now();
+    }
+    panic!("never reached: {what}");
 }
 
 /// Begins under [`PAYMENTS`] with [`asked`].

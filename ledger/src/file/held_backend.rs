@@ -49,6 +49,11 @@ impl HeldBackend {
         }))
     }
 
+    /// Whether the storage gave the database on it any lock.
+    pub(crate) fn is_locked(&self) -> bool {
+        !locked(&self.0.locks).taken.is_empty()
+    }
+
     /// From here on a close keeps storage and locks.
     pub(crate) fn start_replacing(&self) {
         self.0.replacing.store(true, Ordering::SeqCst);

@@ -199,7 +199,12 @@ fn open_on(
         };
         reached = settle_rollback(&settings, &database, side, &mut head, reached, floor)?;
     }
-    let witness = witness_of(&settings, side, &head);
+    // A file system without locks lets others in unseen; storage of the caller's own is its own.
+    let is_alone = place.is_none() || backend.is_locked();
+    let witness = match witness_of(&settings, side, &head) {
+        Witness::Exclusive if !is_alone => Witness::Nothing,
+        witness => witness,
+    };
     let report = OpenReport {
         repaired: left == Left::Open,
         verified: verification == Verification::Whole,

@@ -40,6 +40,8 @@ struct Fences {
     highest: AtomicU64,
     /// The highest known to be on disk.
     stored: AtomicU64,
+    /// The newest mark known to be on disk, in Unix milliseconds.
+    stored_mark_ms: AtomicU64,
 }
 
 /// What a transaction leaves behind in memory once it is committed.
@@ -79,11 +81,12 @@ impl Holder {
             claims,
             mode,
             process: platform::process_id(),
-            time: Mutex::new(time),
             fences: Fences {
                 highest: AtomicU64::new(fence),
                 stored: AtomicU64::new(fence),
+                stored_mark_ms: AtomicU64::new(time.mark().unix_ms()),
             },
+            time: Mutex::new(time),
             namespaces: RwLock::default(),
         }
     }
@@ -132,7 +135,8 @@ impl Holder {
     /// Learns what the file has reached, and notices when it has fallen back.
     pub(crate) fn absorb(&self, fence: u64, mark: Timestamp) -> Result<(), Error> {
         let seen = self.fences.stored.load(Ordering::SeqCst);
-        if fence < seen {
+        let seen_mark_ms = self.fences.stored_mark_ms.load(Ordering::SeqCst);
+        if fence < seen || mark.unix_ms() < seen_mark_ms {
             return Err(Error::RolledBack {
                 stored: Fence::from_stored(fence),
                 seen: Fence::from_stored(seen),
@@ -140,6 +144,9 @@ impl Holder {
         }
         self.fences.highest.fetch_max(fence, Ordering::SeqCst);
         self.fences.stored.fetch_max(fence, Ordering::SeqCst);
+        self.fences
+            .stored_mark_ms
+            .fetch_max(mark.unix_ms(), Ordering::SeqCst);
         locked(&self.time).absorb(mark, self.clock.elapsed());
         Ok(())
     }
@@ -149,14 +156,19 @@ impl Holder {
         if written.has_new_namespace {
             unpoisoned(self.namespaces.write()).clear();
         }
-        let before = self
+        let mark_ms = written.mark.unix_ms();
+        let fence = self
             .fences
             .stored
             .fetch_max(written.fence, Ordering::SeqCst);
+        let earlier_ms = self
+            .fences
+            .stored_mark_ms
+            .fetch_max(mark_ms, Ordering::SeqCst);
         if let Some(side) = self.claims.side_file() {
             side.set_note(Note {
-                fence: before.max(written.fence),
-                mark: written.mark,
+                fence: fence.max(written.fence),
+                mark: Timestamp::from_unix_ms(earlier_ms.max(mark_ms)),
             });
         }
     }

@@ -144,7 +144,7 @@ impl Ticket {
     pub fn rerun(self) -> Result<Claim, TicketError> {
         let (placed, seen) = (self.placed.clone(), self.seen.fence);
         let caller = thread::current().id();
-        let result = self.end(0, move |store| {
+        let ((), result) = self.end(0, (), move |store, ()| {
             let stored = store.get(&placed.record_key)?;
             match stored.as_ref() {
                 Some(record) => take(store, placed, record, seen, caller),
@@ -155,6 +155,7 @@ impl Ticket {
             Ok(started) => Ok(Claim::new(Arc::clone(&self.engine), started)),
             Err(error) => Err(TicketError {
                 ticket: self,
+                response: None,
                 error,
             }),
         }
@@ -164,7 +165,7 @@ impl Ticket {
     ///
     /// # Errors
     ///
-    /// [`TicketError`] with the ticket.
+    /// [`TicketError`] with the ticket and the response.
     ///
     /// # Blocking
     ///
@@ -172,17 +173,19 @@ impl Ticket {
     #[expect(clippy::result_large_err, reason = "the ticket comes back, by value")]
     pub fn complete(self, response: impl Into<Response>) -> Result<Replay, TicketError> {
         let response = response.into();
-        if let Err(error) = self.placed.asked.check_response(response.bytes().len()) {
-            return Err(TicketError {
-                ticket: self,
-                error: error.into(),
-            });
-        }
+        let bytes = response.bytes().len();
         let (placed, seen) = (self.placed.clone(), self.seen.fence);
-        let result = self.end(response.bytes().len(), move |store| {
-            Ok(complete_in(store, &placed, seen, &response)?.map_err(EndingRefusal::into))
-        });
-        self.finish(result)
+        let (response, result) = match self.placed.asked.check_response(bytes) {
+            Err(error) => (response, Err(error.into())),
+            Ok(()) => self.end(bytes, response, move |store, response| {
+                Ok(complete_in(store, &placed, seen, response)?.map_err(EndingRefusal::into))
+            }),
+        };
+        result.map_err(|error| TicketError {
+            ticket: self,
+            response: Some(response),
+            error,
+        })
     }
 
     /// It did not happen: removes the record, and the next begin is fresh.
@@ -197,38 +200,42 @@ impl Ticket {
     #[expect(clippy::result_large_err, reason = "the ticket comes back, by value")]
     pub fn release(self) -> Result<(), TicketError> {
         let (placed, seen) = (self.placed.clone(), self.seen.fence);
-        let result = self.end(0, move |store| {
+        let ((), result) = self.end(0, (), move |store, ()| {
             Ok(release_in(store, &placed, seen)?.map_err(EndingRefusal::into))
         });
-        self.finish(result)
-    }
-
-    fn end<T: Send + 'static>(
-        &self,
-        bytes: usize,
-        work: impl FnOnce(&mut WriteStore<'_>) -> Result<Result<T, EndingError>, Error> + Send + 'static,
-    ) -> Result<T, EndingError> {
-        let seen = self.seen.fence;
-        let bytes = bytes + self.placed.asked.batch_bytes();
-        let result = self.engine.submit(Patience::Reserved, bytes, move |store| {
-            match store.evidence(seen).work {
-                Work::Running => Ok(Err(EndingError::StillRunning)),
-                Work::Ended => work(store),
-            }
-        });
-        self.engine
-            .holder
-            .claims
-            .wake(&self.placed.asked.identity());
-        result?
-    }
-
-    #[expect(clippy::result_large_err, reason = "the ticket comes back, by value")]
-    fn finish<T>(self, result: Result<T, EndingError>) -> Result<T, TicketError> {
         result.map_err(|error| TicketError {
             ticket: self,
+            response: None,
             error,
         })
+    }
+
+    /// Ends the ticket in a batch; what the caller gave comes back.
+    fn end<P, T>(
+        &self,
+        bytes: usize,
+        payload: P,
+        work: impl FnOnce(&mut WriteStore<'_>, &P) -> Result<Result<T, EndingError>, Error>
+        + Send
+        + 'static,
+    ) -> (P, Result<T, EndingError>)
+    where
+        P: Clone + Send + 'static,
+        T: Send + 'static,
+    {
+        let seen = self.seen.fence;
+        let bytes = bytes + self.placed.asked.batch_bytes();
+        let in_batch =
+            move |store: &mut WriteStore<'_>, payload: &P| match store.evidence(seen).work {
+                Work::Running => Ok(Err(EndingError::StillRunning)),
+                Work::Ended => work(store, payload),
+            };
+        let (payload, result) =
+            self.engine
+                .submit_with(Patience::Reserved, bytes, payload, in_batch);
+        let identity = self.placed.asked.identity();
+        self.engine.holder.claims.wake(&identity);
+        (payload, result.map_err(EndingError::from).flatten())
     }
 }
 
@@ -243,7 +250,7 @@ impl fmt::Debug for Ticket {
     }
 }
 
-/// A ticket that was not ended. It comes back.
+/// A ticket that was not ended. It comes back, with the response that was not stored.
 ///
 /// ```
 /// # use idempotency_ledger::*;
@@ -260,12 +267,15 @@ impl fmt::Debug for Ticket {
 /// first.release()?;
 /// let late = second.complete("charged").expect_err("the first has won");
 /// assert!(matches!(late.error, EndingError::Superseded));
+/// assert_eq!(late.response, Some(Response::raw("charged")));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 pub struct TicketError {
     /// The ticket.
     pub ticket: Ticket,
+    /// What [`Ticket::complete`] was given.
+    pub response: Option<Response>,
     /// Why it was not ended.
     pub error: EndingError,
 }

@@ -25,7 +25,7 @@ use crate::operation::ticket::{Seen, Ticket};
 use crate::store::engine::{BaseGuard, Engine};
 use crate::store::group_commit::{Lead, Patience};
 use crate::store::write_store::WriteStore;
-use crate::store::writer::finish;
+use crate::store::writer::finish_with_sweep;
 
 /// A write transaction on the ledger's file, made by [`Ledger::write`](crate::Ledger::write).
 ///
@@ -143,12 +143,12 @@ impl<'l> WriteTxn<'l> {
             return Err(Error::UnfinishedClaim);
         }
         let operations = self.operations.get();
+        // The application's writes alone are worth a commit, and a sweep, too.
         let swept = no_panic(|| {
             let store = WriteStore::open(&self.engine.holder, &transaction)?;
-            finish(store, operations)
+            finish_with_sweep(store, operations)
         });
-        // The application's writes alone are worth a commit too.
-        let applied = swept.map(|last| Some(self.written.get().and(last.unwrap_or_default())));
+        let applied = swept.map(|last| Some(self.written.get().and(last)));
         self.engine
             .conclude(transaction, applied, operations.max(1))?;
         let kept = self.kept.take();

@@ -29,6 +29,7 @@ pub(crate) struct WriteStore<'t> {
     expiry: Option<Table<'t, &'static [u8], ()>>,
     tails: BTreeMap<NamespaceId, TailState>,
     is_dirty: bool,
+    is_swept: bool,
     written: Written,
     failure: Option<Error>,
 }
@@ -84,6 +85,7 @@ impl<'t> WriteStore<'t> {
             expiry: None,
             tails: BTreeMap::new(),
             is_dirty: false,
+            is_swept: false,
             written: Written::default(),
             failure: None,
         };
@@ -135,6 +137,7 @@ impl<'t> WriteStore<'t> {
         meta.insert(META_FLOOR, sealed.as_slice())
             .map_err(before_commit)?;
         self.is_dirty = true;
+        self.written.mark = self.written.mark.max(mark);
         Ok(())
     }
 
@@ -371,17 +374,28 @@ impl<'t> WriteStore<'t> {
         }
         // Swept rather than counted: the same rows would be looked at by the next claim again.
         while is_full(&self.tail(id)?) {
-            let swept = self.sweep(SWEEP_FOR_ROOM)?;
-            if swept.removed == 0 {
+            let result = self.sweep_rows(SWEEP_FOR_ROOM);
+            if self.guard(result)?.removed == 0 {
                 return Ok(Room::Full);
             }
         }
         Ok(Room::Free)
     }
 
-    /// Removes up to `max` of what has expired, oldest first.
+    /// Removes up to `max` of what has expired, oldest first, because a caller asked for it.
     pub(crate) fn sweep(&mut self, max: usize) -> Result<Swept, Error> {
+        self.is_swept = true;
         let result = self.sweep_rows(max);
+        self.guard(result)
+    }
+
+    /// The same as part of another write. Nothing where a caller asked for a sweep of its own,
+    /// whose bound would not hold otherwise.
+    pub(crate) fn sweep_along(&mut self, max: usize) -> Result<(), Error> {
+        if self.is_swept {
+            return Ok(());
+        }
+        let result = self.sweep_rows(max).map(|_| ());
         self.guard(result)
     }
 
@@ -478,6 +492,7 @@ impl<'t> WriteStore<'t> {
             if !state.is_dirty {
                 continue;
             }
+            self.written.mark = self.written.mark.max(self.now);
             state.tail.mark_ms = state.tail.mark_ms.max(mark_ms);
             let key = tail_key(*namespace);
             self.records
@@ -487,7 +502,6 @@ impl<'t> WriteStore<'t> {
                 )
                 .map_err(before_commit)?;
         }
-        self.written.mark = self.now;
         Ok(self.written)
     }
 }

@@ -16,10 +16,9 @@ use crate::store::engine::Engine;
 use crate::store::group_commit::{Batch, Patience, Settle};
 use crate::store::write_store::{Job, WriteStore};
 
-/// The small sweep that each commit carries: enough that a ledger in use removes faster than it
-/// adds, little enough that a lone caller does not notice.
-const SWEEP_ALONG_PER_OPERATION: usize = 2;
-const SWEEP_ALONG_MAX: usize = 64;
+/// The small sweep that each commit carries: a row for each operation and two more. So a ledger
+/// in use removes faster than it adds, however full its batches are, and a sweep is never larger
+/// than what it rides along with.
 const SWEEP_ALONG_BASE: usize = 2;
 
 /// Waits between attempts to get the writer of a database that others write to as well.
@@ -245,16 +244,21 @@ impl Engine {
     }
 }
 
-/// Ends the ledger's part of a transaction: the sweep that rides along, then the counters.
-/// `None` where nothing was written, so that there is nothing to commit.
-pub(crate) fn finish(
+/// Ends the ledger's part of a batch. `None` where nothing was written, so that there is nothing
+/// to commit.
+fn finish(store: WriteStore<'_>, operations: usize) -> Result<Option<Written>, Error> {
+    if store.is_dirty() {
+        finish_with_sweep(store, operations).map(Some)
+    } else {
+        Ok(None)
+    }
+}
+
+/// The end of what a transaction writes: the sweep that rides along, then the counters.
+pub(crate) fn finish_with_sweep(
     mut store: WriteStore<'_>,
     operations: usize,
-) -> Result<Option<Written>, Error> {
-    if !store.is_dirty() {
-        return Ok(None);
-    }
-    let along = SWEEP_ALONG_BASE + SWEEP_ALONG_PER_OPERATION * operations;
-    store.sweep(along.min(SWEEP_ALONG_MAX))?;
-    store.finish().map(Some)
+) -> Result<Written, Error> {
+    store.sweep_along(SWEEP_ALONG_BASE + operations)?;
+    store.finish()
 }

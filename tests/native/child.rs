@@ -1,0 +1,338 @@
+//! Other processes: this test binary, started again to do what it is told line by line.
+//!
+//! A child answers each line with one line. It dies when its `Child` is dropped, and by itself
+//! when the test that started it is gone.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader, Lines, Read, Write, stdin};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{self, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Barrier;
+use std::thread;
+
+use idempotency_ledger::{
+    Begin, Claim, CommitProfile, Error, Ledger, ManualClock, Namespace, OnInterrupted, Policy,
+    Refusal, RunLock,
+};
+use idempotency_tests::storage::{Fate, Step, Watched};
+use idempotency_tests::workload::{Bench, Work};
+use idempotency_tests::{PAYMENTS, asked, clock, key, seconds};
+use redb::backends::FileBackend;
+
+/// Says that this process is a child: `lines` or the address to linger at.
+const ROLE: &str = "IDEMPOTENCY_TESTS_CHILD";
+/// Starts each line that is meant for the parent.
+const MARK: &str = "@@ ";
+
+/// A namespace whose operations are safe to repeat.
+pub const REPEATABLE: Namespace =
+    Namespace::new("repeatable").policy(Policy::DEFAULT.on_interrupted(OnInterrupted::Rerun));
+
+/// A child process that waits for the next line.
+pub struct Child {
+    process: process::Child,
+    stdin: ChildStdin,
+    stdout: Lines<BufReader<ChildStdout>>,
+}
+
+impl Child {
+    /// Starts a child.
+    pub fn start() -> Self {
+        let mut process = this_binary("lines")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the test binary starts again");
+        let stdin = process.stdin.take().expect("it is a pipe");
+        let stdout = process.stdout.take().expect("it is a pipe");
+        Self {
+            process,
+            stdin,
+            stdout: BufReader::new(stdout).lines(),
+        }
+    }
+
+    /// Starts a child that has the ledger open.
+    pub fn with_open(mode: &str, path: &Path) -> Self {
+        let mut child = Self::start();
+        assert_eq!(child.ask(&format!("open {mode} {}", path.display())), "opened");
+        child
+    }
+
+    /// Says a line.
+    pub fn say(&mut self, line: &str) {
+        writeln!(self.stdin, "{line}").expect("the child listens");
+    }
+
+    /// The next line; `None` when nobody is left who could say one.
+    pub fn hear(&mut self) -> Option<String> {
+        let lines = self.stdout.by_ref().map_while(Result::ok);
+        let mut meant = lines.filter_map(|line| line.split_once(MARK).map(|it| it.1.to_owned()));
+        meant.next()
+    }
+
+    /// Says a line and returns the answer.
+    #[track_caller]
+    pub fn ask(&mut self, line: &str) -> String {
+        self.say(line);
+        self.hear().unwrap_or_else(|| panic!("{line}: the child died"))
+    }
+
+    /// Kills the child with SIGKILL. What it had locked is free when this returns.
+    pub fn kill(&mut self) {
+        self.process.kill().expect("it was started");
+        self.process.wait().expect("it was started");
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // It may be dead already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A process that a child started and that holds a run lock, until this is dropped.
+pub struct Lingering(#[expect(dead_code, reason = "its end is the signal")] TcpStream);
+
+impl Lingering {
+    /// Lets the child start one for a claim.
+    pub fn of(child: &mut Child, text: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("bound");
+        assert_eq!(child.ask(&format!("linger {text} {address}")), "ok");
+        let (mut stream, _) = listener.accept().expect("it calls");
+        let mut started = [0];
+        stream.read_exact(&mut started).expect("it has started");
+        Self(stream)
+    }
+}
+
+fn this_binary(role: &str) -> Command {
+    let path = std::env::current_exe().expect("this binary has a path");
+    let mut command = Command::new(path);
+    command
+        .args(["--exact", "child::entry", "--nocapture"])
+        .env(ROLE, role);
+    command
+}
+
+/// What a child process runs; in the test run itself it does nothing.
+#[test]
+fn entry() {
+    match std::env::var(ROLE).as_deref() {
+        Err(_) => {}
+        Ok("lines") => {
+            let mut session = Session::default();
+            for line in stdin().lines() {
+                let line = line.expect("the parent lives");
+                let words: Vec<&str> = line.split(' ').collect();
+                let answer = session.obey(&words);
+                tell(&answer);
+            }
+        }
+        Ok(address) => {
+            let mut parent = TcpStream::connect(address).expect("the test listens");
+            parent.write_all(&[1]).expect("the test listens");
+            let _ = parent.read(&mut [0]);
+        }
+    }
+}
+
+fn tell(text: &str) {
+    println!("{MARK}{text}");
+}
+
+/// What a child holds between two lines.
+#[derive(Default)]
+struct Session {
+    ledger: Option<Ledger>,
+    clock: Option<ManualClock>,
+    claims: HashMap<String, Claim>,
+    locks: Vec<RunLock>,
+}
+
+impl Session {
+    fn obey(&mut self, words: &[&str]) -> String {
+        match words {
+            ["open", mode, path] => self.open(mode, path),
+            ["advance", count] => {
+                let clock = self.clock.as_ref().expect("opened");
+                clock.advance(seconds(count.parse().expect("a number")));
+                "ok".into()
+            }
+            ["begin", text] => self.begin(&PAYMENTS, text),
+            ["begin-repeatable", text] => self.begin(&REPEATABLE, text),
+            ["checkpoint", text, name] => {
+                let claim = &self.claims[*text];
+                said(claim.checkpoint(name, b"bytes").map_err(|it| it.to_string()))
+            }
+            ["complete", text, bytes] => {
+                let claim = self.claims.remove(*text).expect("claimed");
+                said(claim.complete(*bytes).map_err(|it| it.to_string()))
+            }
+            ["drop", text] => {
+                drop(self.claims.remove(*text).expect("claimed"));
+                "ok".into()
+            }
+            ["transact", text] => self.transact(text),
+            ["linger", text, address] => self.linger(text, address),
+            ["race", text, threads] => self.race(text, threads.parse().expect("a number")),
+            ["write", prefix] => self.write(prefix),
+            ["stop-at", work, profile, step, path] => stop_at(work, profile, step, path),
+            other => panic!("unknown line {other:?}"),
+        }
+    }
+
+    fn open(&mut self, mode: &str, path: &str) -> String {
+        let clock = clock();
+        self.clock = Some(clock.clone());
+        let builder = Ledger::builder().clock(clock);
+        let builder = match mode {
+            "exclusive" => builder,
+            "shared" => builder.shared(),
+            other => panic!("unknown mode {other}"),
+        };
+        match builder.open(path) {
+            Ok(ledger) => {
+                self.ledger = Some(ledger);
+                "opened".into()
+            }
+            Err(error) => format!("{error:?}"),
+        }
+    }
+
+    fn ledger(&self) -> &Ledger {
+        self.ledger.as_ref().expect("opened")
+    }
+
+    fn begin(&mut self, namespace: &Namespace, text: &str) -> String {
+        let request = self.ledger().operation(namespace.clone(), &key(text), asked());
+        match request.begin() {
+            Ok(Begin::Fresh(claim)) => {
+                self.claims.insert(text.to_owned(), claim);
+                "fresh".into()
+            }
+            Ok(Begin::Replay(replay)) => {
+                format!("replay {}", String::from_utf8_lossy(replay.response().bytes()))
+            }
+            Ok(Begin::Interrupted(ticket)) if ticket.is_overdue() => "overdue".into(),
+            Ok(Begin::Interrupted(_)) => "interrupted".into(),
+            Ok(Begin::Refused(Refusal::InProgress { .. })) => "in progress".into(),
+            Ok(Begin::Refused(refusal)) => refusal.to_string(),
+            Err(error) => format!("{error:?}"),
+        }
+    }
+
+    /// Stops inside the transaction, for ever.
+    fn transact(&self, text: &str) -> String {
+        let request = self.ledger().operation(PAYMENTS, &key(text), asked());
+        let done = request.transact_bytes(|_, txn| -> Result<&str, Infallible> {
+            let table: redb::TableDefinition<'_, u64, u64> = redb::TableDefinition::new("own");
+            let mut table = txn.open_table(table).expect("opens");
+            table.insert(1, 1).expect("inserts");
+            tell("inside");
+            stop()
+        });
+        said(done.map_err(|error| error.to_string()))
+    }
+
+    /// Starts a process that inherits the run lock of a claim.
+    fn linger(&mut self, text: &str, address: &str) -> String {
+        let lock = self.claims[text].run_lock().expect("a run lock");
+        let inherited = lock.file().try_clone().expect("another handle");
+        this_binary(address)
+            .stdin(inherited)
+            .spawn()
+            .expect("the test binary starts again");
+        self.locks.push(lock);
+        "ok".into()
+    }
+
+    /// Begins on several threads at once; the answer is how many of them got the claim, which
+    /// the session keeps.
+    fn race(&mut self, text: &str, threads: usize) -> String {
+        let barrier = Barrier::new(threads);
+        let ledger = self.ledger().clone();
+        let begun = thread::scope(|scope| {
+            let racer = || {
+                barrier.wait();
+                let begun = ledger.operation(PAYMENTS, &key(text), asked()).begin();
+                match begun.expect("works") {
+                    Begin::Fresh(claim) => Some(claim),
+                    Begin::Refused(Refusal::InProgress { .. }) => None,
+                    other => panic!("unexpected: {other:?}"),
+                }
+            };
+            let racers: Vec<_> = (0..threads).map(|_| scope.spawn(racer)).collect();
+            let ended = racers.into_iter().map(|racer| racer.join());
+            ended.filter_map(|claim| claim.expect("no panic")).collect::<Vec<_>>()
+        });
+        let won = begun.len();
+        self.claims.extend(begun.into_iter().map(|claim| (text.to_owned(), claim)));
+        won.to_string()
+    }
+
+    /// Claims and completes one key after the other, for ever, and says what is acknowledged.
+    fn write(&self, prefix: &str) -> String {
+        for number in 0.. {
+            let text = format!("{prefix}-{number}");
+            let request = self.ledger().operation(PAYMENTS, &key(&text), asked());
+            let claim = match request.begin() {
+                Ok(Begin::Fresh(claim)) => claim,
+                // Nothing was written; the other writers are many.
+                Err(Error::Busy { .. }) => continue,
+                other => panic!("expected a claim, got {other:?}"),
+            };
+            tell(&format!("claimed {text}"));
+            claim.complete(text.as_str()).expect("stored");
+            tell(&format!("done {text}"));
+        }
+        unreachable!("it is killed")
+    }
+}
+
+fn said<T>(done: Result<T, String>) -> String {
+    done.map_or_else(|error| error, |_| "ok".into())
+}
+
+/// Does a work on a new file, and stops for ever at one of its steps.
+fn stop_at(work: &str, profile: &str, step: &str, path: &str) -> String {
+    let mut options = OpenOptions::new();
+    let options = options.read(true).write(true).create_new(true);
+    let file = options.open(path).expect("a new file");
+    let storage = Watched::new(FileBackend::new(file).expect("a backend"));
+    let profile = match profile {
+        "OnePhase" => CommitProfile::OnePhase,
+        "TwoPhase" => CommitProfile::TwoPhase,
+        other => panic!("unknown profile {other}"),
+    };
+    let clock = clock();
+    let builder = Ledger::builder().clock(clock.clone());
+    let builder = builder.commit_profile(profile);
+    let ledger = builder.open_backend(storage.clone()).expect("opens");
+    let mut bench = Bench::new(Work::named(work), ledger, &clock);
+    let last: u64 = step.parse().expect("a number");
+    storage.script(move |at, step| {
+        if at == last && step != Step::Read {
+            tell("stopped");
+            stop();
+        }
+        Fate::Pass
+    });
+    bench.act().expect("works");
+    tell("done");
+    stop()
+}
+
+/// Waits to be killed, and ends with the parent.
+fn stop() -> ! {
+    for line in stdin().lines() {
+        drop(line);
+    }
+    process::exit(1)
+}

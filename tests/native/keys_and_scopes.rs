@@ -1,0 +1,224 @@
+//! What makes two requests one operation: namespace, key, scope; and what they ask for.
+
+use idempotency_ledger::{Begin, Fingerprint, Key, Ledger, Namespace, Refusal};
+use idempotency_tests::{Expect, PAYMENTS, asked, begin, in_memory, key};
+use serde::Serialize;
+
+const REFUNDS: Namespace = Namespace::new("refunds");
+
+fn begin_as(ledger: &Ledger, namespace: Namespace, scope: &str, asked: Fingerprint) -> Begin {
+    let request = ledger.operation(namespace, &key("k"), asked);
+    request.scope(scope).begin().expect("works")
+}
+
+#[test]
+fn the_same_key_in_two_namespaces_or_scopes_is_two_operations() {
+    let (ledger, _) = in_memory();
+    let places = [
+        (PAYMENTS, ""),
+        (PAYMENTS, "alice"),
+        (PAYMENTS, "alic"),
+        (PAYMENTS, "e"),
+        (REFUNDS, ""),
+        (REFUNDS, "alice"),
+    ];
+    for (namespace, scope) in places.clone() {
+        let claim = begin_as(&ledger, namespace.clone(), scope, asked()).fresh();
+        let answer = format!("{} of {scope}", namespace.name());
+        claim.complete(answer).expect("stored");
+    }
+    for (namespace, scope) in places {
+        let replay = begin_as(&ledger, namespace.clone(), scope, asked()).replay();
+        let answer = format!("{} of {scope}", namespace.name());
+        assert_eq!(replay.response().bytes(), answer.as_bytes());
+    }
+    assert_eq!(ledger.stats().expect("counts").records(), 6);
+}
+
+#[test]
+fn a_byte_that_moves_from_key_to_scope_makes_another_operation() {
+    let (ledger, _) = in_memory();
+    let ask = |text: &str, scope: &str| {
+        let request = ledger.operation(PAYMENTS, &key(text), asked());
+        request.scope(scope).begin().expect("works")
+    };
+    ask("ab", "c").fresh().complete("1").expect("stored");
+    ask("a", "bc").fresh().complete("2").expect("stored");
+    ask("abc", "").fresh().complete("3").expect("stored");
+    ask("a", "\0bc").fresh().complete("4").expect("stored");
+    assert_eq!(ask("ab", "c").replay().response().bytes(), b"1");
+}
+
+#[test]
+fn child_keys_are_the_same_in_each_attempt_and_differ_by_label() {
+    let (ledger, _) = in_memory();
+    let claim = begin(&ledger, "k").fresh();
+    let (stripe, mail) = (claim.child_key("stripe"), claim.child_key("mail"));
+    assert_ne!(stripe, mail);
+    assert_eq!(stripe.as_str().len(), 36);
+    drop(claim);
+    let ticket = begin(&ledger, "k").interrupted();
+    assert_eq!(ticket.child_key("stripe"), stripe);
+    let claim = ticket.rerun().expect("taken over");
+    assert_eq!(
+        (claim.child_key("stripe"), claim.child_key("mail")),
+        (stripe.clone(), mail)
+    );
+    // Released and begun anew it is still the same operation: the other side deduplicates.
+    claim.release().expect("released");
+    let claim = begin(&ledger, "k").fresh();
+    assert_eq!(claim.child_key("stripe"), stripe);
+    let other = begin_as(&ledger, PAYMENTS, "alice", asked()).fresh();
+    assert_ne!(other.child_key("stripe"), stripe);
+    let other = begin_as(&ledger, REFUNDS, "", asked()).fresh();
+    assert_ne!(other.child_key("stripe"), stripe);
+}
+
+#[test]
+fn none_is_a_fingerprint_that_matches_only_none() {
+    let (ledger, _) = in_memory();
+    let ask = |asked| begin_as(&ledger, PAYMENTS, "", asked);
+    ask(Fingerprint::NONE)
+        .fresh()
+        .complete("done")
+        .expect("stored");
+    assert_eq!(ask(asked()).refused(), Refusal::Mismatch);
+    assert_eq!(ask(Fingerprint::of([""])).refused(), Refusal::Mismatch);
+    let nothing: [&str; 0] = [];
+    assert_eq!(ask(Fingerprint::of(nothing)).refused(), Refusal::Mismatch);
+    ask(Fingerprint::NONE).replay();
+}
+
+#[test]
+fn an_older_fingerprint_is_accepted_where_the_caller_says_so() {
+    let (ledger, _) = in_memory();
+    let (older, newer) = (
+        Fingerprint::of(["v1"]),
+        Fingerprint::json(&["v2"]).expect("JSON"),
+    );
+    let ask = || {
+        let request = ledger.operation(PAYMENTS, &key("k"), newer);
+        request.also_accept(older).begin().expect("works")
+    };
+    drop(begin_as(&ledger, PAYMENTS, "", older).fresh());
+    assert_eq!(
+        begin_as(&ledger, PAYMENTS, "", newer).refused(),
+        Refusal::Mismatch
+    );
+    let ticket = ask().interrupted();
+    let child = ticket.child_key("stripe");
+    // The record keeps the fingerprint it was made with, and so its child keys.
+    let claim = ticket.rerun().expect("taken over");
+    assert_eq!(claim.child_key("stripe"), child);
+    claim.complete("done").expect("stored");
+    assert_eq!(ask().replay().response().bytes(), b"done");
+    begin_as(&ledger, PAYMENTS, "", older).replay();
+    assert_eq!(
+        begin_as(&ledger, PAYMENTS, "", newer).refused(),
+        Refusal::Mismatch
+    );
+    // A new operation is stored under the newer one.
+    let info = ledger
+        .record(PAYMENTS, &key("k"))
+        .peek()
+        .expect("reads")
+        .expect("there");
+    assert_eq!(info.fingerprint(), &older);
+    let request = ledger
+        .operation(PAYMENTS, &key("k2"), newer)
+        .also_accept(older);
+    request
+        .begin()
+        .expect("works")
+        .fresh()
+        .complete("done")
+        .expect("stored");
+    let info = ledger
+        .record(PAYMENTS, &key("k2"))
+        .peek()
+        .expect("reads")
+        .expect("there");
+    assert_eq!(info.fingerprint(), &newer);
+}
+
+#[derive(Serialize)]
+struct Order {
+    order: u64,
+    amount: u64,
+    lines: [&'static str; 2],
+}
+
+#[derive(Serialize)]
+struct Turned {
+    lines: [&'static str; 2],
+    amount: u64,
+    order: u64,
+}
+
+#[test]
+fn a_json_fingerprint_ignores_the_order_of_members_and_not_that_of_arrays() {
+    let one = Order {
+        order: 17,
+        amount: 25,
+        lines: ["a", "b"],
+    };
+    let other = Turned {
+        lines: ["a", "b"],
+        amount: 25,
+        order: 17,
+    };
+    let turned = Turned {
+        lines: ["b", "a"],
+        amount: 25,
+        order: 17,
+    };
+    let json = |value| Fingerprint::json(value).expect("JSON");
+    assert_eq!(json(&one), Fingerprint::json(&other).expect("JSON"));
+    assert_ne!(json(&one), Fingerprint::json(&turned).expect("JSON"));
+    let (ledger, _) = in_memory();
+    begin_as(&ledger, PAYMENTS, "", json(&one))
+        .fresh()
+        .complete("done")
+        .expect("stored");
+    let again = Fingerprint::json(&other).expect("JSON");
+    begin_as(&ledger, PAYMENTS, "", again).replay();
+    let wrong = Fingerprint::json(&turned).expect("JSON");
+    assert_eq!(
+        begin_as(&ledger, PAYMENTS, "", wrong).refused(),
+        Refusal::Mismatch
+    );
+}
+
+#[test]
+fn what_is_no_json_has_no_fingerprint() {
+    assert!(Fingerprint::json(&f64::NAN).is_err());
+    let map = std::collections::BTreeMap::from([((1, 2), 3)]);
+    assert!(Fingerprint::json(&map).is_err());
+}
+
+#[test]
+fn payload_b_on_the_key_of_a_expired_answer_is_a_claim() {
+    let (ledger, clock) = in_memory();
+    begin(&ledger, "k").fresh().complete("a").expect("stored");
+    clock.advance(idempotency_tests::seconds(86_400));
+    let other = Fingerprint::of(["pay", "26 EUR"]);
+    let claim = begin_as(&ledger, PAYMENTS, "", other).fresh();
+    assert_eq!(claim.attempt(), 1, "indistinguishable from a first claim");
+    claim.complete("b").expect("stored");
+    assert_eq!(begin(&ledger, "k").refused(), Refusal::Mismatch);
+    assert_eq!(
+        begin_as(&ledger, PAYMENTS, "", other)
+            .replay()
+            .response()
+            .bytes(),
+        b"b"
+    );
+}
+
+#[test]
+fn generated_keys_carry_a_time_and_differ() {
+    let (one, other) = (Key::generate(), Key::generate());
+    assert_ne!(one, other);
+    assert!(one.time().is_some());
+    assert_eq!(one.as_str().parse::<Key>(), Ok(one));
+}
