@@ -83,7 +83,7 @@ fn prefill(ledger: &Ledger, plain: &Database) -> Result<(), Failure> {
         let request = ledger.operation(NAMESPACE, &key, Fingerprint::of([key.as_str()]));
         match request.begin_in(&txn)? {
             idempotency_ledger::BeginIn::Fresh(claim) => {
-                claim.complete("")?;
+                claim.complete("").map_err(|refused| refused.error)?;
             }
             other => return Err(format!("a new key is fresh: {other:?}").into()),
         }

@@ -126,7 +126,9 @@ fn fill(path: &Path, records: usize) -> Result<(), Failure> {
             let request = ledger.operation(NAMESPACE, &key, Fingerprint::of([key.as_str()]));
             match request.begin_in(&txn)? {
                 BeginIn::Fresh(claim) => {
-                    claim.complete(BODY.as_slice())?;
+                    claim
+                        .complete(BODY.as_slice())
+                        .map_err(|refused| refused.error)?;
                 }
                 other => return Err(format!("a new key is fresh: {other:?}").into()),
             }

@@ -111,7 +111,7 @@ pub use self::{
         run::{Operation, Outcome, ReleaseIf, RunError, Undecodable, Unstored},
         ticket::{Ticket, TicketError},
         typed::{StoredValue, check_stored_value, decode_stored, encode_stored},
-        write_txn::{BeginIn, ClaimIn, Committed, TicketIn, WriteTxn},
+        write_txn::{BeginIn, ClaimIn, Committed, CompleteInError, TicketIn, WriteTxn},
     },
     store::write_store::Swept,
 };

@@ -44,7 +44,10 @@ use crate::store::write_store::WriteStore;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "a claim that is dropped leaves its key interrupted"]
-pub struct Claim {
+pub struct Claim(Box<Held>);
+
+/// What a claim consists of; apart, so that errors which carry one stay small.
+struct Held {
     engine: Arc<Engine>,
     placed: Placed,
     fence: Fence,
@@ -74,7 +77,7 @@ impl Claim {
             State::Claimed(claimed) => (claimed.lease_until, claimed.checkpoint),
             State::Completed(completed) => (completed.completed_at, None),
         };
-        Self {
+        Self(Box::new(Held {
             engine,
             placed,
             fence: record.fence,
@@ -86,43 +89,43 @@ impl Claim {
                 checkpoint,
             })),
             live,
-        }
+        }))
     }
 
     /// The fencing token: hand it to the resource that the operation changes.
     pub const fn fence(&self) -> Fence {
-        self.fence
+        self.0.fence
     }
 
     /// The key of the operation.
     pub fn key(&self) -> &Key {
-        &self.placed.asked.key
+        &self.0.placed.asked.key
     }
 
     /// Which attempt this is, counted from 1.
     pub const fn attempt(&self) -> u32 {
-        self.attempt
+        self.0.attempt
     }
 
     /// How long the claim may run from its begin or last renewal.
     pub const fn lease(&self) -> Duration {
-        self.lease
+        self.0.lease
     }
 
     /// When the claim counts as interrupted, in the ledger's time.
     pub fn lease_until(&self) -> Timestamp {
-        locked(&self.standing).lease_until
+        locked(&self.0.standing).lease_until
     }
 
     /// The last checkpoint, of this attempt or of one before it.
     pub fn last_checkpoint(&self) -> Option<Checkpoint> {
-        locked(&self.standing).checkpoint.clone()
+        locked(&self.0.standing).checkpoint.clone()
     }
 
     /// The key for a downstream call. The same for every attempt of the operation, so that the
     /// other side deduplicates; different for every label.
     pub fn child_key(&self, label: &str) -> Key {
-        self.placed.asked.child_key(&self.fingerprint, label)
+        self.0.placed.asked.child_key(&self.0.fingerprint, label)
     }
 
     /// Gives the claim its whole lease again, counted from now, and returns when that is over.
@@ -136,9 +139,9 @@ impl Claim {
     ///
     /// Until the commit is on disk.
     pub fn renew(&self) -> Result<Timestamp, EndingError> {
-        let fence = self.fence;
+        let fence = self.0.fence;
         let record = self.change(0, move |stored, now| decision::renew(stored, fence, now))?;
-        Ok(extend(&self.standing, &record))
+        Ok(extend(&self.0.standing, &record))
     }
 
     /// Stores a named recovery point, which is handed to whoever takes the operation over. From
@@ -153,17 +156,20 @@ impl Claim {
     ///
     /// Until the commit is on disk.
     pub fn checkpoint(&self, name: &str, bytes: &[u8]) -> Result<(), EndingError> {
-        self.placed.asked.check_response(bytes.len() + name.len())?;
+        self.0
+            .placed
+            .asked
+            .check_response(bytes.len() + name.len())?;
         let reached = Checkpoint {
             name: name.to_owned(),
             bytes: bytes.to_vec(),
         };
-        let fence = self.fence;
+        let fence = self.0.fence;
         let record = self.change(bytes.len(), move |stored, _| {
             decision::checkpoint(stored, fence, reached)
         })?;
         if let State::Claimed(claimed) = record.state {
-            locked(&self.standing).checkpoint = claimed.checkpoint;
+            locked(&self.0.standing).checkpoint = claimed.checkpoint;
         }
         Ok(())
     }
@@ -181,14 +187,10 @@ impl Claim {
     /// # Blocking
     ///
     /// Until the commit is on disk. An ending is never refused for lack of room.
-    #[expect(
-        clippy::result_large_err,
-        reason = "claim and response come back, by value"
-    )]
     pub fn complete(self, response: impl Into<Response>) -> Result<Replay, CompleteError> {
         let response = response.into();
-        self.live.touch();
-        if let Err(error) = self.placed.asked.check_response(response.bytes().len()) {
+        self.0.live.touch();
+        if let Err(error) = self.0.placed.asked.check_response(response.bytes().len()) {
             return Err(CompleteError {
                 claim: self,
                 response,
@@ -196,7 +198,7 @@ impl Claim {
             });
         }
         let (response, result) =
-            submit_completion(&self.engine, &self.placed, self.fence, response);
+            submit_completion(&self.0.engine, &self.0.placed, self.0.fence, response);
         result.map_err(|error| CompleteError {
             claim: self,
             response,
@@ -213,10 +215,9 @@ impl Claim {
     /// # Blocking
     ///
     /// Until the commit is on disk.
-    #[expect(clippy::result_large_err, reason = "the claim comes back, by value")]
     pub fn release(self) -> Result<(), ReleaseError> {
-        self.live.touch();
-        match submit_release(&self.engine, &self.placed, self.fence) {
+        self.0.live.touch();
+        match submit_release(&self.0.engine, &self.0.placed, self.0.fence) {
             Ok(()) => Ok(()),
             Err(error) => Err(ReleaseError { claim: self, error }),
         }
@@ -229,9 +230,9 @@ impl Claim {
     /// When the system has no thread left.
     pub fn keep_alive(&self) -> KeepAlive {
         let stop = Signal::default();
-        let (engine, placed) = (Arc::clone(&self.engine), self.placed.clone());
-        let (fence, pause) = (self.fence, self.lease / 3);
-        let standing = Arc::clone(&self.standing);
+        let (engine, placed) = (Arc::clone(&self.0.engine), self.0.placed.clone());
+        let (fence, pause) = (self.0.fence, self.0.lease / 3);
+        let standing = Arc::clone(&self.0.standing);
         let stopped = stop.clone();
         let renewing = move || {
             loop {
@@ -271,6 +272,7 @@ impl Claim {
     /// [`Error::Unsupported`] unless the ledger is shared.
     pub fn run_lock(&self) -> Result<RunLock, Error> {
         let side = self
+            .0
             .engine
             .holder
             .claims
@@ -278,7 +280,7 @@ impl Claim {
             .ok_or(Error::Unsupported {
                 reason: "a run lock needs a ledger that is opened shared, with its side file",
             })?;
-        side.run_lock(self.fence).map_err(Error::io)
+        side.run_lock(self.0.fence).map_err(Error::io)
     }
 
     fn change(
@@ -286,8 +288,8 @@ impl Claim {
         bytes: usize,
         make: impl FnOnce(Option<&Record>, Timestamp) -> Result<Record, EndingRefusal> + Send + 'static,
     ) -> Result<Record, EndingError> {
-        self.live.touch();
-        submit_change(&self.engine, &self.placed, bytes, make)
+        self.0.live.touch();
+        submit_change(&self.0.engine, &self.0.placed, bytes, make)
     }
 }
 
@@ -303,9 +305,9 @@ fn extend(standing: &Mutex<Standing>, record: &Record) -> Timestamp {
 impl fmt::Debug for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Claim")
-            .field("namespace", &self.placed.asked.namespace.name())
-            .field("fence", &self.fence)
-            .field("attempt", &self.attempt)
+            .field("namespace", &self.0.placed.asked.namespace.name())
+            .field("fence", &self.0.fence)
+            .field("attempt", &self.0.attempt)
             .finish_non_exhaustive()
     }
 }

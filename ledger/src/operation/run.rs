@@ -178,7 +178,7 @@ pub enum RunError<E, T = Response> {
     /// The closure succeeded, but its value was not stored. The value and the claim come back.
     Complete(Unstored<T>),
     /// A stored answer is no value of the type. It comes back whole; the closure did not run.
-    Undecodable(Undecodable),
+    Undecodable(Box<Undecodable>),
     /// The ledger failed.
     Ledger(Error),
 }
@@ -334,10 +334,6 @@ impl Request {
     /// # Blocking
     ///
     /// For two commits and as long as the closure runs.
-    #[expect(
-        clippy::result_large_err,
-        reason = "claims and values come back, by value"
-    )]
     pub fn run<T: StoredValue, E>(
         self,
         operation: impl FnOnce(&Operation) -> Result<T, E>,
@@ -354,10 +350,6 @@ impl Request {
     /// # Blocking
     ///
     /// As for [`Request::run`].
-    #[expect(
-        clippy::result_large_err,
-        reason = "claims and responses come back, by value"
-    )]
     pub fn run_bytes<R: Into<Response>, E>(
         self,
         operation: impl FnOnce(&Operation) -> Result<R, E>,
@@ -372,10 +364,6 @@ impl<E> ReleaseIf<E> {
     /// # Errors
     ///
     /// As there.
-    #[expect(
-        clippy::result_large_err,
-        reason = "claims and values come back, by value"
-    )]
     pub fn run<T: StoredValue>(
         self,
         operation: impl FnOnce(&Operation) -> Result<T, E>,
@@ -411,10 +399,6 @@ impl<E> ReleaseIf<E> {
     /// # Errors
     ///
     /// As there.
-    #[expect(
-        clippy::result_large_err,
-        reason = "claims and responses come back, by value"
-    )]
     pub fn run_bytes<R: Into<Response>>(
         self,
         operation: impl FnOnce(&Operation) -> Result<R, E>,
@@ -458,10 +442,6 @@ enum Started {
     Replay(Replay),
 }
 
-#[expect(
-    clippy::result_large_err,
-    reason = "the ticket goes to the caller, by value"
-)]
 fn started<E, T>(begin: Begin) -> Result<Started, RunError<E, T>> {
     match begin {
         Begin::Fresh(claim) => Ok(Started::Claim(claim)),
@@ -471,23 +451,18 @@ fn started<E, T>(begin: Begin) -> Result<Started, RunError<E, T>> {
     }
 }
 
-#[expect(
-    clippy::result_large_err,
-    reason = "the answer goes to the caller, by value"
-)]
 pub(crate) fn replayed<T: StoredValue, E>(replay: Replay) -> Result<Outcome<T>, RunError<E, T>> {
     match from_response(replay.response()) {
         Ok(value) => Ok(Outcome::new(value, replay.completed_at(), Origin::Replayed)),
-        Err(reason) => Err(RunError::Undecodable(Undecodable {
+        Err(reason) => Err(RunError::Undecodable(Box::new(Undecodable {
             stored: replay,
             expected: T::SCHEMA,
             reason,
-        })),
+        }))),
     }
 }
 
 /// Runs the closure. A panic drops the claim on its way, which leaves the key interrupted.
-#[expect(clippy::result_large_err, reason = "the error type is the caller's")]
 fn perform<R, E, T>(
     claim: Claim,
     certain: impl FnOnce(&E) -> bool,

@@ -39,7 +39,10 @@ use crate::store::write_store::WriteStore;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "a ticket does nothing until it is ended"]
-pub struct Ticket {
+pub struct Ticket(Box<Drawn>);
+
+/// What a ticket consists of; apart, so that errors which carry one stay small.
+struct Drawn {
     engine: Arc<Engine>,
     placed: Placed,
     seen: Seen,
@@ -78,57 +81,60 @@ impl Seen {
 }
 
 impl Ticket {
-    pub(crate) const fn new(engine: Arc<Engine>, placed: Placed, seen: Seen) -> Self {
-        Self {
+    pub(crate) fn new(engine: Arc<Engine>, placed: Placed, seen: Seen) -> Self {
+        Self(Box::new(Drawn {
             engine,
             placed,
             seen,
-        }
+        }))
     }
 
     /// The fence of the interrupted claim.
     pub const fn fence(&self) -> Fence {
-        self.seen.fence
+        self.0.seen.fence
     }
 
     /// The key of the operation.
     pub fn key(&self) -> &Key {
-        &self.placed.asked.key
+        &self.0.placed.asked.key
     }
 
     /// How many claims the operation has had.
     pub const fn attempts(&self) -> u32 {
-        self.seen.attempts
+        self.0.seen.attempts
     }
 
     /// When the interrupted claim began.
     pub const fn claimed_at(&self) -> Timestamp {
-        self.seen.claimed_at
+        self.0.seen.claimed_at
     }
 
     /// The name of the program that claimed it; may be empty.
     pub fn program(&self) -> &str {
-        &self.seen.program
+        &self.0.seen.program
     }
 
     /// The last checkpoint that was reached.
     pub const fn checkpoint(&self) -> Option<&Checkpoint> {
-        self.seen.checkpoint.as_ref()
+        self.0.seen.checkpoint.as_ref()
     }
 
     /// Whether the holder still lives although its lease is over.
     pub const fn is_overdue(&self) -> bool {
-        self.seen.overdue
+        self.0.seen.overdue
     }
 
     /// Whether a process that the holder started still runs. Until it ends, the ticket cannot.
     pub fn is_running(&self) -> bool {
-        self.seen.work == Work::Running
+        self.0.seen.work == Work::Running
     }
 
     /// The key that the operation used for a downstream call: what to ask the other side about.
     pub fn child_key(&self, label: &str) -> Key {
-        self.placed.asked.child_key(&self.seen.fingerprint, label)
+        self.0
+            .placed
+            .asked
+            .child_key(&self.0.seen.fingerprint, label)
     }
 
     /// Runs it again: a claim under a new fence, with the checkpoint.
@@ -140,9 +146,8 @@ impl Ticket {
     /// # Blocking
     ///
     /// Until the commit is on disk.
-    #[expect(clippy::result_large_err, reason = "the ticket comes back, by value")]
     pub fn rerun(self) -> Result<Claim, TicketError> {
-        let (placed, seen) = (self.placed.clone(), self.seen.fence);
+        let (placed, seen) = (self.0.placed.clone(), self.0.seen.fence);
         let caller = thread::current().id();
         let ((), result) = self.end(0, (), move |store, ()| {
             let stored = store.get(&placed.record_key)?;
@@ -152,7 +157,7 @@ impl Ticket {
             }
         });
         match result {
-            Ok(started) => Ok(Claim::new(Arc::clone(&self.engine), started)),
+            Ok(started) => Ok(Claim::new(Arc::clone(&self.0.engine), started)),
             Err(error) => Err(TicketError {
                 ticket: self,
                 response: None,
@@ -170,12 +175,11 @@ impl Ticket {
     /// # Blocking
     ///
     /// Until the commit is on disk.
-    #[expect(clippy::result_large_err, reason = "the ticket comes back, by value")]
     pub fn complete(self, response: impl Into<Response>) -> Result<Replay, TicketError> {
         let response = response.into();
         let bytes = response.bytes().len();
-        let (placed, seen) = (self.placed.clone(), self.seen.fence);
-        let (response, result) = match self.placed.asked.check_response(bytes) {
+        let (placed, seen) = (self.0.placed.clone(), self.0.seen.fence);
+        let (response, result) = match self.0.placed.asked.check_response(bytes) {
             Err(error) => (response, Err(error.into())),
             Ok(()) => self.end(bytes, response, move |store, response| {
                 Ok(complete_in(store, &placed, seen, response)?.map_err(EndingRefusal::into))
@@ -197,9 +201,8 @@ impl Ticket {
     /// # Blocking
     ///
     /// Until the commit is on disk.
-    #[expect(clippy::result_large_err, reason = "the ticket comes back, by value")]
     pub fn release(self) -> Result<(), TicketError> {
-        let (placed, seen) = (self.placed.clone(), self.seen.fence);
+        let (placed, seen) = (self.0.placed.clone(), self.0.seen.fence);
         let ((), result) = self.end(0, (), move |store, ()| {
             Ok(release_in(store, &placed, seen)?.map_err(EndingRefusal::into))
         });
@@ -223,18 +226,19 @@ impl Ticket {
         P: Clone + Send + 'static,
         T: Send + 'static,
     {
-        let seen = self.seen.fence;
-        let bytes = bytes + self.placed.asked.batch_bytes();
+        let seen = self.0.seen.fence;
+        let bytes = bytes + self.0.placed.asked.batch_bytes();
         let in_batch =
             move |store: &mut WriteStore<'_>, payload: &P| match store.evidence(seen).work {
                 Work::Running => Ok(Err(EndingError::StillRunning)),
                 Work::Ended => work(store, payload),
             };
         let (payload, result) =
-            self.engine
+            self.0
+                .engine
                 .submit_with(Patience::Reserved, bytes, payload, in_batch);
-        let identity = self.placed.asked.identity();
-        self.engine.holder.claims.wake(&identity);
+        let identity = self.0.placed.asked.identity();
+        self.0.engine.holder.claims.wake(&identity);
         (payload, result.map_err(EndingError::from).flatten())
     }
 }
@@ -242,10 +246,10 @@ impl Ticket {
 impl fmt::Debug for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ticket")
-            .field("namespace", &self.placed.asked.namespace.name())
-            .field("fence", &self.seen.fence)
-            .field("attempts", &self.seen.attempts)
-            .field("overdue", &self.seen.overdue)
+            .field("namespace", &self.0.placed.asked.namespace.name())
+            .field("fence", &self.0.seen.fence)
+            .field("attempts", &self.0.seen.attempts)
+            .field("overdue", &self.0.seen.overdue)
             .finish_non_exhaustive()
     }
 }

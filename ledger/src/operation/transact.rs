@@ -65,10 +65,6 @@ impl Request {
     ///
     /// Beginning another operation inside the closure is [`Error::WouldDeadlock`]; use
     /// [`Request::begin_in`] with the transaction.
-    #[expect(
-        clippy::result_large_err,
-        reason = "tickets and values come back, by value"
-    )]
     pub fn transact<T: StoredValue, E>(
         self,
         operation: impl FnOnce(&ClaimIn<'_, '_>, &WriteTxn<'_>) -> Result<T, E>,
@@ -86,7 +82,6 @@ impl Request {
     /// # Errors
     ///
     /// As there.
-    #[expect(clippy::result_large_err, reason = "tickets come back, by value")]
     pub fn transact_bytes<R: Into<Response>, E>(
         self,
         operation: impl FnOnce(&ClaimIn<'_, '_>, &WriteTxn<'_>) -> Result<R, E>,
@@ -103,10 +98,6 @@ impl Request {
         Ok(Outcome::new(replay.into_response(), completed_at, origin))
     }
 
-    #[expect(
-        clippy::result_large_err,
-        reason = "tickets and values come back, by value"
-    )]
     fn transact_any<V, E, T>(
         self,
         operation: impl FnOnce(&ClaimIn<'_, '_>, &WriteTxn<'_>) -> Result<V, E>,
@@ -162,10 +153,6 @@ impl Request {
     }
 }
 
-#[expect(
-    clippy::result_large_err,
-    reason = "the ticket goes to the caller, by value"
-)]
 fn answered<V, E, T>(begin: Begin) -> Result<Transacted<V>, RunError<E, T>> {
     match begin {
         Begin::Replay(replay) => Ok(Transacted::Replayed(replay)),
@@ -182,7 +169,6 @@ enum Inside<V> {
 }
 
 /// Begins, runs the closure and stores its answer in the transaction, which the caller commits.
-#[expect(clippy::result_large_err, reason = "the error type is the caller's")]
 fn run_inside<V, E, T, O, C>(
     request: Request,
     txn: &WriteTxn<'_>,
@@ -205,7 +191,7 @@ where
         .expect("a claim is begun once and then returned");
     let value = operation(&claim, txn).map_err(RunError::Operation)?;
     let response = encode(&value)?;
-    match claim.complete(response) {
+    match claim.complete(response).map_err(|refused| refused.error) {
         Ok(stored) => Ok(Inside::Ran(value, stored)),
         Err(EndingError::Ledger(error)) => Err(RunError::Ledger(error)),
         Err(refusal) => unreachable!("the claim is this transaction's own: {refusal}"),

@@ -46,7 +46,7 @@ use crate::store::writer::finish_with_sweep;
 /// match ledger.operation(PAYMENTS, &key, asked).begin_in(&txn)? {
 ///     BeginIn::Fresh(claim) => {
 ///         txn.open_table(ORDERS)?.insert(17, "paid")?;
-///         claim.complete("paid")?;
+///         claim.complete("paid").map_err(|refused| refused.error)?;
 ///     }
 ///     other => panic!("the key is new: {other:?}"),
 /// }
@@ -305,14 +305,14 @@ impl Request {
 #[must_use = "a claim that is dropped keeps its transaction from committing"]
 pub struct ClaimIn<'t, 'l> {
     txn: &'t WriteTxn<'l>,
-    started: Option<Started>,
+    started: Option<Box<Started>>,
 }
 
 impl<'t, 'l> ClaimIn<'t, 'l> {
-    const fn new(txn: &'t WriteTxn<'l>, started: Started) -> Self {
+    fn new(txn: &'t WriteTxn<'l>, started: Started) -> Self {
         Self {
             txn,
-            started: Some(started),
+            started: Some(Box::new(started)),
         }
     }
 
@@ -361,22 +361,33 @@ impl<'t, 'l> ClaimIn<'t, 'l> {
     ///
     /// # Errors
     ///
-    /// [`EndingError`]; the transaction then cannot commit, unless the response was too large:
-    /// that is found out before anything is written, but the claim is gone all the same.
-    pub fn complete(mut self, response: impl Into<Response>) -> Result<Replay, EndingError> {
+    /// [`CompleteInError`] with the response, and with the claim where the transaction can go
+    /// on: a response above the limit is found out before anything is written.
+    pub fn complete(
+        mut self,
+        response: impl Into<Response>,
+    ) -> Result<Replay, CompleteInError<'t, 'l>> {
         let response = response.into();
-        self.started()
-            .placed
-            .asked
-            .check_response(response.bytes().len())?;
+        let bytes = response.bytes().len();
+        if let Err(error) = self.started().placed.asked.check_response(bytes) {
+            return Err(CompleteInError {
+                claim: Some(self),
+                response,
+                error: error.into(),
+            });
+        }
+        let txn = self.txn;
         let Some(started) = self.started.take() else {
-            return Err(EndingError::Superseded);
+            unreachable!("only an ending takes it, by value");
         };
         let fence = started.record.fence;
-        let stored = self
-            .txn
-            .step(|store| complete_in(store, &started.placed, fence, &response));
-        self.txn.settle(started, stored)
+        let stored = txn.step(|store| complete_in(store, &started.placed, fence, &response));
+        txn.settle(*started, stored)
+            .map_err(|error| CompleteInError {
+                claim: None,
+                response,
+                error,
+            })
     }
 
     /// Removes the claim again: it certainly did not happen.
@@ -387,19 +398,19 @@ impl<'t, 'l> ClaimIn<'t, 'l> {
     /// [`EndingError::Ledger`]; the transaction then cannot commit.
     pub fn release(mut self) -> Result<(), EndingError> {
         let Some(started) = self.started.take() else {
-            return Err(EndingError::Superseded);
+            unreachable!("only an ending takes it, by value");
         };
         let fence = started.record.fence;
         let released = self
             .txn
             .step(|store| release_in(store, &started.placed, fence));
-        self.txn.settle(started, released)
+        self.txn.settle(*started, released)
     }
 
     /// Keeps the claim beyond the transaction: the commit returns it as an ordinary [`Claim`].
     pub fn keep(mut self) {
         if let Some(started) = self.started.take() {
-            self.txn.kept.borrow_mut().push(started);
+            self.txn.kept.borrow_mut().push(*started);
         }
     }
 }
@@ -432,6 +443,49 @@ impl Drop for ClaimIn<'_, '_> {
 impl fmt::Debug for ClaimIn<'_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ClaimIn(fence {})", self.fence())
+    }
+}
+
+/// A completion inside a transaction that did not take place. The response comes back.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # const PAYMENTS: Namespace = Namespace::new("payments");
+/// # let ledger = Ledger::in_memory()?;
+/// # let key = Key::new("order-17")?;
+/// # let asked = Fingerprint::of(["pay", "25"]);
+/// let small = PAYMENTS.policy(Policy::DEFAULT.response_bytes_max(3));
+/// let txn = ledger.write()?;
+/// match ledger.operation(small, &key, asked).begin_in(&txn)? {
+///     BeginIn::Fresh(claim) => {
+///         let refused = claim.complete("four").expect_err("too large");
+///         assert_eq!(refused.response.bytes(), b"four");
+///         refused.claim.expect("nothing was written").release()?;
+///     }
+///     other => panic!("the key is new: {other:?}"),
+/// }
+/// assert!(txn.commit().is_ok());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct CompleteInError<'t, 'l> {
+    /// The claim, where the transaction can go on; without it, it cannot commit.
+    pub claim: Option<ClaimIn<'t, 'l>>,
+    /// The response that was not stored.
+    pub response: Response,
+    /// Why not.
+    pub error: EndingError,
+}
+
+impl fmt::Display for CompleteInError<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the response was not stored: {}", self.error)
+    }
+}
+
+impl std::error::Error for CompleteInError<'_, '_> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
     }
 }
 

@@ -4,6 +4,7 @@
 //! counters in the same commit, because only this module writes any of the three.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
@@ -400,32 +401,41 @@ impl<'t> WriteStore<'t> {
     }
 
     fn sweep_rows(&mut self, max: usize) -> Result<Swept, Error> {
-        // One row more says whether anything is left; rows that have to stay are stepped over.
-        let rows_max = max.saturating_add(SWEEP_STEP_OVER_MAX);
-        let end = expiry_end(self.now);
-        let due: Vec<Vec<u8>> = {
-            let expiry = open_expiry(&mut self.expiry, self.transaction)?;
-            let range = expiry
-                .range::<&[u8]>(..end.as_slice())
-                .map_err(before_commit)?;
-            range
-                .take(rows_max.saturating_add(1))
-                .map(|row| row.map(|(key, _)| key.value().to_vec()))
-                .collect::<Result<_, _>>()
-                .map_err(before_commit)?
-        };
         let mut swept = Swept::default();
-        for row in &due {
-            if swept.removed == max {
-                swept.more = true;
-                break;
+        let (mut stepped_over, mut behind) = (0, Vec::new());
+        loop {
+            // One row more says whether anything is left.
+            let rows_max = (max - swept.removed).saturating_add(1);
+            let due = self.due_rows(&behind, rows_max)?;
+            for row in &due {
+                if swept.removed == max || stepped_over == SWEEP_STEP_OVER_MAX {
+                    swept.more = true;
+                    return Ok(swept);
+                }
+                if self.sweep_row(row)? {
+                    swept.removed += 1;
+                } else {
+                    stepped_over += 1;
+                }
             }
-            if self.sweep_row(row)? {
-                swept.removed += 1;
+            if due.len() < rows_max {
+                return Ok(swept);
             }
+            behind = due.into_iter().next_back().unwrap_or_default();
         }
-        swept.more |= due.len() > rows_max;
-        Ok(swept)
+    }
+
+    /// The first rows behind `behind` that have come due, at most so many.
+    fn due_rows(&mut self, behind: &[u8], rows_max: usize) -> Result<Vec<Vec<u8>>, Error> {
+        let end = expiry_end(self.now);
+        let bounds = (Bound::Excluded(behind), Bound::Excluded(end.as_slice()));
+        let expiry = open_expiry(&mut self.expiry, self.transaction)?;
+        let range = expiry.range::<&[u8]>(bounds).map_err(before_commit)?;
+        range
+            .take(rows_max)
+            .map(|row| row.map(|(key, _)| key.value().to_vec()))
+            .collect::<Result<_, _>>()
+            .map_err(before_commit)
     }
 
     /// Removes what one row points to, if the row still speaks the truth about it.
