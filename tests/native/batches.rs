@@ -187,7 +187,7 @@ fn sixty_four_callers_share_one_sync() {
         });
         let calls: Vec<_> = calls.collect();
         let ended = count(&storage, || {
-            drop(queued_behind_a_transaction(&ledger, calls))
+            drop(queued_behind_a_transaction(&ledger, calls));
         });
         assert_eq!(ended.syncs, 1);
     }

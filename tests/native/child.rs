@@ -28,11 +28,11 @@ const ROLE: &str = "IDEMPOTENCY_TESTS_CHILD";
 const MARK: &str = "@@ ";
 
 /// A namespace whose operations are safe to repeat.
-pub const REPEATABLE: Namespace =
+pub(crate) const REPEATABLE: Namespace =
     Namespace::new("repeatable").policy(Policy::DEFAULT.on_interrupted(OnInterrupted::Rerun));
 
 /// A child process that waits for the next line.
-pub struct Child {
+pub(crate) struct Child {
     process: process::Child,
     stdin: ChildStdin,
     stdout: Lines<BufReader<ChildStdout>>,
@@ -40,7 +40,7 @@ pub struct Child {
 
 impl Child {
     /// Starts a child.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let mut process = this_binary("lines")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -56,19 +56,22 @@ impl Child {
     }
 
     /// Starts a child that has the ledger open.
-    pub fn with_open(mode: &str, path: &Path) -> Self {
+    pub(crate) fn with_open(mode: &str, path: &Path) -> Self {
         let mut child = Self::start();
-        assert_eq!(child.ask(&format!("open {mode} {}", path.display())), "opened");
+        assert_eq!(
+            child.ask(&format!("open {mode} {}", path.display())),
+            "opened"
+        );
         child
     }
 
     /// Says a line.
-    pub fn say(&mut self, line: &str) {
+    pub(crate) fn say(&mut self, line: &str) {
         writeln!(self.stdin, "{line}").expect("the child listens");
     }
 
     /// The next line; `None` when nobody is left who could say one.
-    pub fn hear(&mut self) -> Option<String> {
+    pub(crate) fn hear(&mut self) -> Option<String> {
         let lines = self.stdout.by_ref().map_while(Result::ok);
         let mut meant = lines.filter_map(|line| line.split_once(MARK).map(|it| it.1.to_owned()));
         meant.next()
@@ -76,13 +79,14 @@ impl Child {
 
     /// Says a line and returns the answer.
     #[track_caller]
-    pub fn ask(&mut self, line: &str) -> String {
+    pub(crate) fn ask(&mut self, line: &str) -> String {
         self.say(line);
-        self.hear().unwrap_or_else(|| panic!("{line}: the child died"))
+        self.hear()
+            .unwrap_or_else(|| panic!("{line}: the child died"))
     }
 
     /// Kills the child with SIGKILL. What it had locked is free when this returns.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.process.kill().expect("it was started");
         self.process.wait().expect("it was started");
     }
@@ -97,18 +101,20 @@ impl Drop for Child {
 }
 
 /// A process that a child started and that holds a run lock, until this is dropped.
-pub struct Lingering(#[expect(dead_code, reason = "its end is the signal")] TcpStream);
+pub(crate) struct Lingering {
+    _end: TcpStream,
+}
 
 impl Lingering {
     /// Lets the child start one for a claim.
-    pub fn of(child: &mut Child, text: &str) -> Self {
+    pub(crate) fn of(child: &mut Child, text: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("bound");
         assert_eq!(child.ask(&format!("linger {text} {address}")), "ok");
         let (mut stream, _) = listener.accept().expect("it calls");
         let mut started = [0];
         stream.read_exact(&mut started).expect("it has started");
-        Self(stream)
+        Self { _end: stream }
     }
 }
 
@@ -154,6 +160,8 @@ struct Session {
     clock: Option<ManualClock>,
     claims: HashMap<String, Claim>,
     locks: Vec<RunLock>,
+    /// Never waited for: they are to outlive this process.
+    lingering: Vec<process::Child>,
 }
 
 impl Session {
@@ -169,7 +177,11 @@ impl Session {
             ["begin-repeatable", text] => self.begin(&REPEATABLE, text),
             ["checkpoint", text, name] => {
                 let claim = &self.claims[*text];
-                said(claim.checkpoint(name, b"bytes").map_err(|it| it.to_string()))
+                said(
+                    claim
+                        .checkpoint(name, b"bytes")
+                        .map_err(|it| it.to_string()),
+                )
             }
             ["complete", text, bytes] => {
                 let claim = self.claims.remove(*text).expect("claimed");
@@ -211,14 +223,19 @@ impl Session {
     }
 
     fn begin(&mut self, namespace: &Namespace, text: &str) -> String {
-        let request = self.ledger().operation(namespace.clone(), &key(text), asked());
+        let request = self
+            .ledger()
+            .operation(namespace.clone(), &key(text), asked());
         match request.begin() {
             Ok(Begin::Fresh(claim)) => {
                 self.claims.insert(text.to_owned(), claim);
                 "fresh".into()
             }
             Ok(Begin::Replay(replay)) => {
-                format!("replay {}", String::from_utf8_lossy(replay.response().bytes()))
+                format!(
+                    "replay {}",
+                    String::from_utf8_lossy(replay.response().bytes())
+                )
             }
             Ok(Begin::Interrupted(ticket)) if ticket.is_overdue() => "overdue".into(),
             Ok(Begin::Interrupted(_)) => "interrupted".into(),
@@ -245,10 +262,9 @@ impl Session {
     fn linger(&mut self, text: &str, address: &str) -> String {
         let lock = self.claims[text].run_lock().expect("a run lock");
         let inherited = lock.file().try_clone().expect("another handle");
-        this_binary(address)
-            .stdin(inherited)
-            .spawn()
-            .expect("the test binary starts again");
+        let started = this_binary(address).stdin(inherited).spawn();
+        self.lingering
+            .push(started.expect("the test binary starts again"));
         self.locks.push(lock);
         "ok".into()
     }
@@ -269,11 +285,14 @@ impl Session {
                 }
             };
             let racers: Vec<_> = (0..threads).map(|_| scope.spawn(racer)).collect();
-            let ended = racers.into_iter().map(|racer| racer.join());
-            ended.filter_map(|claim| claim.expect("no panic")).collect::<Vec<_>>()
+            let ended = racers.into_iter().map(thread::ScopedJoinHandle::join);
+            ended
+                .filter_map(|claim| claim.expect("no panic"))
+                .collect::<Vec<_>>()
         });
         let won = begun.len();
-        self.claims.extend(begun.into_iter().map(|claim| (text.to_owned(), claim)));
+        self.claims
+            .extend(begun.into_iter().map(|claim| (text.to_owned(), claim)));
         won.to_string()
     }
 

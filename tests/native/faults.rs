@@ -56,14 +56,16 @@ impl Rig {
 }
 
 /// What a work makes of the file, and in how many steps.
-struct Expected {
+pub(crate) struct Expected {
     before: View,
     after: View,
-    steps: u64,
+    pub(crate) steps: u64,
+    /// The time at which the work was done.
+    pub(crate) clock: ManualClock,
 }
 
 impl Expected {
-    fn of(work: Work, profile: CommitProfile) -> Self {
+    pub(crate) fn of(work: Work, profile: CommitProfile) -> Self {
         let mut rig = Rig::new(work, profile);
         let before = rig.found_after_power_cut(Survivors::None);
         let steps = rig.storage.counts().steps();
@@ -76,7 +78,19 @@ impl Expected {
             before,
             after,
             steps,
+            clock: rig.clock,
         }
+    }
+
+    /// Holds what was found against a death: a caller that was told something finds it.
+    #[track_caller]
+    pub(crate) fn hold_after_death(&self, was_told: bool, found: &View, context: &dyn Debug) {
+        let holds = *found == self.after || (!was_told && *found == self.before);
+        assert!(
+            holds,
+            "{context:?}: told {was_told}, found {found:#?}, before {:#?}, after {:#?}",
+            self.before, self.after
+        );
     }
 
     /// Holds what was found against what the caller was told.

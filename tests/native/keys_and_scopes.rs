@@ -141,9 +141,11 @@ fn an_older_fingerprint_is_accepted_where_the_caller_says_so() {
     assert_eq!(info.fingerprint(), &newer);
 }
 
+/// Its first member is called `order` in JSON.
 #[derive(Serialize)]
-struct Order {
-    order: u64,
+struct Purchase {
+    #[serde(rename = "order")]
+    number: u64,
     amount: u64,
     lines: [&'static str; 2],
 }
@@ -157,8 +159,8 @@ struct Turned {
 
 #[test]
 fn a_json_fingerprint_ignores_the_order_of_members_and_not_that_of_arrays() {
-    let one = Order {
-        order: 17,
+    let one = Purchase {
+        number: 17,
         amount: 25,
         lines: ["a", "b"],
     };

@@ -1,13 +1,28 @@
 //! Tests of the ledger on native platforms.
 
+#![allow(
+    clippy::unchecked_time_subtraction,
+    reason = "in a test a span below zero is a panic, and so a verdict"
+)]
+
+mod attached;
 mod batches;
+mod child;
 mod claims;
+mod damage;
 mod faults;
+mod inspection;
 mod intents;
 mod keys_and_scopes;
+mod kill;
+mod limits;
+mod processes;
 mod record_bytes;
 mod recovery;
 mod running;
 mod sweeping;
+mod time;
+mod transactions;
+mod values;
 mod vectors;
 mod waiting;

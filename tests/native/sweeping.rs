@@ -89,6 +89,26 @@ fn a_sweep_of_100_takes_100_of_1000_and_says_that_more_are_left() {
 }
 
 #[test]
+fn a_sweep_of_none_only_looks_and_one_without_a_bound_takes_all() {
+    let (ledger, clock) = in_memory();
+    fill(&ledger, &SHORT, numbered("k", 300), Fate::Completed);
+    clock.advance(seconds(60));
+    let commits = ledger.stats().expect("counts").commits;
+    let looked = Swept {
+        removed: 0,
+        more: true,
+    };
+    assert_eq!(ledger.sweep(0).expect("looks"), looked);
+    assert_eq!(ledger.stats().expect("counts").commits, commits);
+    let swept = ledger.sweep(usize::MAX).expect("sweeps");
+    let all = Swept {
+        removed: 300,
+        more: false,
+    };
+    assert_eq!(swept, all);
+}
+
+#[test]
 fn a_sweep_takes_the_oldest_first() {
     let (ledger, clock) = in_memory();
     for text in ["c", "a", "b"] {
@@ -246,10 +266,10 @@ fn interrupted_claims_are_forgotten_only_where_and_when_the_policy_says() {
     // The lease of a minute, the hour behind it, and not a millisecond less.
     clock.advance(seconds(3_660) - std::time::Duration::from_millis(1));
     assert_eq!(ledger.sweep(10).expect("sweeps"), Swept::default());
-    ask("dropped").interrupted();
+    let _ = ask("dropped").interrupted();
     clock.advance(std::time::Duration::from_millis(1));
     // Until it is swept it counts.
-    ask("dropped").interrupted();
+    let _ = ask("dropped").interrupted();
     assert_eq!(
         ledger.sweep(10).expect("sweeps"),
         Swept {
@@ -262,7 +282,7 @@ fn interrupted_claims_are_forgotten_only_where_and_when_the_policy_says() {
     assert!(ask("alive").interrupted().is_overdue());
     alive.renew().expect("its fence stands");
     assert!(matches!(ask("alive").refused(), Refusal::InProgress { .. }));
-    begin(&ledger, "kept").interrupted();
+    let _ = begin(&ledger, "kept").interrupted();
     // The renewal has moved its row: it is forgotten an hour behind the new lease.
     drop(alive);
     clock.advance(seconds(3_659));
@@ -337,9 +357,12 @@ fn the_file_stays_bounded_over_200_000_keys() {
     assert!(stats.namespaces[0].expired <= 2_000, "{stats:?}");
 }
 
+/// A way to write something under a key.
+type Way = fn(&Ledger, &str);
+
 #[test]
 fn every_way_to_write_carries_a_sweep_along() {
-    let ways: [(&str, fn(&Ledger, &str)); 3] = [
+    let ways: [(&str, Way); 3] = [
         ("begin and complete", |ledger, text| {
             let request = ledger.operation(SHORT, &key(text), asked());
             request

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use idempotency_ledger::{
@@ -41,7 +41,7 @@ fn wait_for<T: Send>(
             .collect();
         until_waiting(clock, WAITERS);
         happen();
-        let results = waiters.into_iter().map(|waiter| waiter.join());
+        let results = waiters.into_iter().map(ScopedJoinHandle::join);
         results.map(|made| made.expect("no panic")).collect()
     })
 }
@@ -299,7 +299,7 @@ fn concurrent_runs_run_the_closure_once() {
     };
     let outcomes: Vec<_> = thread::scope(|scope| {
         let callers: Vec<_> = (0..WAITERS).map(|_| scope.spawn(run)).collect();
-        let joined = callers.into_iter().map(|caller| caller.join());
+        let joined = callers.into_iter().map(ScopedJoinHandle::join);
         joined
             .map(|outcome| outcome.expect("no panic").expect("runs"))
             .collect()

@@ -163,7 +163,10 @@ pub(crate) enum Verification {
 
 pub(crate) fn in_opening(error: DatabaseError) -> Error {
     match error {
-        DatabaseError::DatabaseAlreadyOpen => Error::AlreadyOpen,
+        // An exclusive holder has every lock byte, those that tell versions apart included.
+        DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
+            Error::AlreadyOpen
+        }
         DatabaseError::RepairAborted => Error::NeedsRepair,
         DatabaseError::Storage(StorageError::Io(error))
             if error.kind() == io::ErrorKind::InvalidData =>

@@ -196,7 +196,10 @@ pub(crate) fn begin(
         .as_ref()
         .is_some_and(|record| !record.is_expired(store.now));
     let (age, room) = match id {
-        Some(id) if !is_live => (age_of(store, asked, id)?, store.room(id, namespace)?),
+        Some(id) if !is_live => {
+            let age = age_of(store, asked, id, stored.as_ref())?;
+            (age, store.room(id, namespace)?)
+        }
         _ => (key_age(policy, &asked.key, None, store.now), Room::Free),
     };
     let liveness = stored.as_ref().map_or(Liveness::Unknown, |record| {
@@ -239,14 +242,22 @@ pub(crate) fn begin(
     }
 }
 
-fn age_of(store: &mut WriteStore<'_>, asked: &Asked, id: NamespaceId) -> Result<KeyAge, Error> {
+/// The age of a key under which nothing counts. An expired record is as good as removed, whether
+/// the sweep has come by or not, also where its retention was shorter than today's.
+fn age_of(
+    store: &mut WriteStore<'_>,
+    asked: &Asked,
+    id: NamespaceId,
+    expired: Option<&Record>,
+) -> Result<KeyAge, Error> {
     let policy = asked.namespace.current_policy();
     if !policy.refuses_stale_keys() {
         return Ok(KeyAge::Accepted);
     }
     let removed = store.tail(id)?.newest_removed_ms;
-    let newest_removed = (removed > 0).then(|| Timestamp::from_unix_ms(removed));
-    Ok(key_age(policy, &asked.key, newest_removed, store.now))
+    let swept = (removed > 0).then(|| Timestamp::from_unix_ms(removed));
+    let expired = expired.and_then(|_| asked.key.time());
+    Ok(key_age(policy, &asked.key, swept.max(expired), store.now))
 }
 
 fn stale(asked: &Asked, now: Timestamp, ahead: bool) -> Refusal {

@@ -1,0 +1,238 @@
+//! Several processes, several handles, and files that are not what they were.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use idempotency_ledger::{
+    Begin, EndingError, Error, Ledger, ManualClock, RecordState, Resolution, Resolved,
+};
+use idempotency_tests::storage::Draw;
+use idempotency_tests::{Expect, PAYMENTS, asked, begin, clock, key, seconds};
+
+use crate::child::{Child, Lingering};
+
+fn shared(path: &Path) -> (Ledger, ManualClock) {
+    let clock = clock();
+    let builder = Ledger::builder().shared().clock(clock.clone());
+    (builder.open(path).expect("opens"), clock)
+}
+
+#[test]
+fn an_exclusive_file_refuses_a_second_process_and_a_second_handle() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("app.redb");
+    let ledger = Ledger::open(&path).expect("opens");
+    assert_eq!(
+        Child::start().ask(&format!("open exclusive {}", path.display())),
+        "AlreadyOpen"
+    );
+    assert_eq!(
+        Child::start().ask(&format!("open shared {}", path.display())),
+        "AlreadyOpen"
+    );
+    assert!(matches!(Ledger::open(&path), Err(Error::AlreadyOpenHere)));
+    // Under another name it is the same file.
+    let link = folder.path().join("link.redb");
+    fs::hard_link(&path, &link).expect("links");
+    assert!(matches!(Ledger::open(&link), Err(Error::AlreadyOpenHere)));
+    drop(ledger);
+    assert!(Ledger::open(&path).is_ok());
+}
+
+#[test]
+fn a_database_is_attached_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = redb::Database::create(folder.path().join("app.redb")).expect("creates");
+    let database = Arc::new(database);
+    let ledger = Ledger::attach(Arc::clone(&database)).expect("attaches");
+    assert!(matches!(
+        Ledger::attach(Arc::clone(&database)),
+        Err(Error::AlreadyOpenHere)
+    ));
+    drop(ledger);
+    assert!(Ledger::attach(database).is_ok());
+}
+
+#[test]
+fn a_file_that_was_removed_or_replaced_is_not_written_to() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("app.redb");
+    let ledger = Ledger::open(&path).expect("opens");
+    let claim = begin(&ledger, "held").fresh();
+    fs::remove_file(&path).expect("removes");
+    let refused = ledger.operation(PAYMENTS, &key("k"), asked()).begin();
+    assert!(
+        matches!(refused, Err(Error::FileReplaced { .. })),
+        "{refused:?}"
+    );
+    fs::write(&path, b"something else").expect("writes");
+    let refused = claim.complete("a").expect_err("the file is another");
+    assert!(matches!(
+        refused.error,
+        EndingError::Ledger(Error::FileReplaced { .. })
+    ));
+    assert_eq!(refused.response.bytes(), b"a");
+    assert_eq!(fs::read(&path).expect("reads"), b"something else");
+}
+
+#[test]
+fn a_run_lock_keeps_the_key_while_a_grandchild_lives() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("app.redb");
+    let mut holder = Child::with_open("shared", &path);
+    assert_eq!(holder.ask("begin k"), "fresh");
+    let grandchild = Lingering::of(&mut holder, "k");
+    holder.kill();
+    let (ledger, _) = shared(&path);
+    let ticket = begin(&ledger, "k").interrupted();
+    assert!(ticket.is_running());
+    let refused = ticket.rerun().expect_err("it still runs");
+    assert!(matches!(refused.error, EndingError::StillRunning));
+    let record = ledger.record(PAYMENTS, &key("k"));
+    let seen = record.peek().expect("reads").expect("stored");
+    assert!(seen.state() == RecordState::Interrupted && seen.is_running());
+    assert_eq!(
+        record.resolve(Resolution::Released).expect("works"),
+        Resolved::StillRunning
+    );
+    assert_eq!(record.forget().expect("works"), Resolved::StillRunning);
+    drop(grandchild);
+    idempotency_tests::until("the grandchild ends", || {
+        !record.peek().expect("reads").expect("stored").is_running()
+    });
+    assert_eq!(
+        record.resolve(Resolution::Released).expect("works"),
+        Resolved::Done
+    );
+    drop(begin(&ledger, "k").fresh());
+}
+
+#[test]
+fn a_replaced_side_file_proves_nothing_and_the_lease_decides() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("app.redb");
+    let side = folder.path().join("app.redb.locks");
+    let mut holder = Child::with_open("shared", &path);
+    assert_eq!(holder.ask("begin k"), "fresh");
+    fs::remove_file(&side).expect("removes");
+    // The side file of this opening is a new one, in which nothing is locked.
+    let (ledger, clock) = shared(&path);
+    assert!(matches!(begin(&ledger, "k"), Begin::Refused(_)));
+    clock.advance(seconds(60));
+    assert!(!begin(&ledger, "k").interrupted().is_overdue());
+    // Neither does the old holder believe its own side file about others.
+    let claim = begin(&ledger, "l").fresh();
+    assert_eq!(holder.ask("begin l"), "in progress");
+    drop(claim);
+}
+
+#[test]
+fn a_restored_backup_is_refused_until_it_is_accepted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("app.redb");
+    let copy = folder.path().join("copy.redb");
+    let (ledger, _) = shared(&path);
+    begin(&ledger, "a").fresh().complete("a").expect("stored");
+    ledger.backup(&copy).expect("copies");
+    begin(&ledger, "b").fresh().complete("b").expect("stored");
+    let newest = ledger.stats().expect("reads").fence;
+    drop(ledger);
+    fs::rename(&copy, &path).expect("restores");
+    let clock = clock();
+    let open = || Ledger::builder().shared().clock(clock.clone());
+    let refused = open().open(&path);
+    assert!(
+        matches!(refused, Err(Error::RolledBack { .. })),
+        "{refused:?}"
+    );
+    let ledger = open().accept_rollback().open(&path).expect("accepted");
+    // Fences go on from what was seen, not from what the copy holds.
+    assert!(begin(&ledger, "b").fresh().fence() > newest);
+    begin(&ledger, "a").replay();
+    drop(ledger);
+    assert!(open().open(&path).is_ok());
+}
+
+#[test]
+fn racers_of_several_processes_get_one_claim_each() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("app.redb");
+    let mut children: Vec<_> = (0..5).map(|_| Child::with_open("shared", &path)).collect();
+    for round in 0..4 {
+        for child in &mut children {
+            child.say(&format!("race round-{round} 10"));
+        }
+        let won: usize = children
+            .iter_mut()
+            .map(|child| {
+                child
+                    .hear()
+                    .expect("lives")
+                    .parse::<usize>()
+                    .expect("a number")
+            })
+            .sum();
+        assert_eq!(won, 1, "round {round}");
+    }
+}
+
+#[test]
+fn killed_writers_of_several_processes_lose_nothing_that_was_acknowledged() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("app.redb");
+    let seed = 0x5eed_0007;
+    println!("seed {seed:#x}");
+    let mut draw = Draw::new(seed);
+    let (mut claimed, mut done) = (HashSet::new(), HashSet::new());
+    for round in 0..6 {
+        let mut writers: Vec<_> = (0..3).map(|_| Child::with_open("shared", &path)).collect();
+        for (number, writer) in writers.iter_mut().enumerate() {
+            writer.say(&format!("write {round}-{number}"));
+        }
+        for writer in &mut writers {
+            let lines = 1 + draw.below(8);
+            for _ in 0..lines {
+                note(&writer.hear().expect("it writes"), &mut claimed, &mut done);
+            }
+            writer.kill();
+            while let Some(line) = writer.hear() {
+                note(&line, &mut claimed, &mut done);
+            }
+        }
+    }
+    assert!(done.len() >= 6, "the writers got somewhere");
+    let (ledger, _) = shared(&path);
+    for text in &claimed {
+        match begin(&ledger, text) {
+            Begin::Replay(replay) => assert_eq!(replay.response().bytes(), text.as_bytes()),
+            Begin::Interrupted(_) => assert!(!done.contains(text), "{text} was acknowledged"),
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+    assert_eq!(
+        ledger.check().expect("checks").problems,
+        Vec::<String>::new()
+    );
+}
+
+fn note(line: &str, claimed: &mut HashSet<String>, done: &mut HashSet<String>) {
+    match line.split_once(' ') {
+        Some(("claimed", text)) => claimed.insert(text.to_owned()),
+        Some(("done", text)) => done.insert(text.to_owned()),
+        other => panic!("unknown line {other:?}"),
+    };
+}
+
+#[test]
+fn a_new_ledger_beside_an_old_side_file_goes_on_from_its_fences() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("app.redb");
+    let (ledger, _) = shared(&path);
+    let old = begin(&ledger, "k").fresh().fence();
+    drop(ledger);
+    fs::remove_file(&path).expect("removes");
+    let (ledger, _) = shared(&path);
+    assert!(begin(&ledger, "k").fresh().fence() > old);
+}
