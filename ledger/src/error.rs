@@ -214,8 +214,8 @@ impl fmt::Display for Error {
             }
             Self::CommitUnknown(cause) => write!(
                 f,
-                "the commit failed half-way, so it may be on disk or not: {cause}{}; ask again with \
-                 the same key, the ledger reopens its file and finds out",
+                "the commit failed half-way, so it may be on disk or not: {cause}{}; ask again \
+                 with the same key, the ledger reopens its file and finds out",
                 remedy(cause)
             ),
             Self::Busy { waited } => write!(

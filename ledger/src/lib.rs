@@ -13,11 +13,12 @@
 //!
 //! # Which ending to use
 //!
-//! | the effect is | use | on `Err` or panic |
-//! | --- | --- | --- |
-//! | in the ledger's own file | [`Request::transact`] | everything is rolled back |
-//! | elsewhere (a bank, a mail server) | [`Request::run`] | interrupted, unless the caller says that nothing happened |
-//! | spread over threads, callbacks or steps | [`Request::begin`] and its [`Claim`] | interrupted when the claim is dropped |
+//! - The effect is in the ledger's own file: [`Request::transact`]. On `Err` or a panic everything
+//!   is rolled back.
+//! - The effect is elsewhere (a bank, a mail server): [`Request::run`]. On `Err` or a panic the key
+//!   is interrupted, unless the caller says that nothing happened.
+//! - It is spread over threads, callbacks or steps: [`Request::begin`] and its [`Claim`]. A claim
+//!   that is dropped leaves its key interrupted.
 //!
 //! # Example
 //!

@@ -11,6 +11,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{self, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use idempotency_ledger::{
@@ -19,7 +20,7 @@ use idempotency_ledger::{
 };
 use idempotency_tests::storage::{Fate, Step, Watched};
 use idempotency_tests::workload::{Bench, Work};
-use idempotency_tests::{PAYMENTS, asked, clock, key, seconds};
+use idempotency_tests::{Expect, PAYMENTS, asked, clock, key, seconds};
 use redb::backends::FileBackend;
 
 /// Says that this process is a child: `lines` or the address to linger at.
@@ -196,6 +197,7 @@ impl Session {
             ["race", text, threads] => self.race(text, threads.parse().expect("a number")),
             ["write", prefix] => self.write(prefix),
             ["stop-at", work, profile, step, path] => stop_at(work, profile, step, path),
+            ["stop-in-backup", path, copy] => stop_in_backup(path, copy),
             other => panic!("unknown line {other:?}"),
         }
     }
@@ -319,12 +321,17 @@ fn said<T>(done: Result<T, String>) -> String {
     done.map_or_else(|error| error, |_| "ok".into())
 }
 
-/// Does a work on a new file, and stops for ever at one of its steps.
-fn stop_at(work: &str, profile: &str, step: &str, path: &str) -> String {
+/// A new file whose storage is watched.
+fn watched_file(path: &str) -> Watched {
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true).create_new(true);
     let file = options.open(path).expect("a new file");
-    let storage = Watched::new(FileBackend::new(file).expect("a backend"));
+    Watched::new(FileBackend::new(file).expect("a backend"))
+}
+
+/// Does a work on a new file, and stops for ever at one of its steps.
+fn stop_at(work: &str, profile: &str, step: &str, path: &str) -> String {
+    let storage = watched_file(path);
     let profile = match profile {
         "OnePhase" => CommitProfile::OnePhase,
         "TwoPhase" => CommitProfile::TwoPhase,
@@ -346,6 +353,29 @@ fn stop_at(work: &str, profile: &str, step: &str, path: &str) -> String {
     bench.act().expect("works");
     tell("done");
     stop()
+}
+
+/// Copies a ledger, and stops for ever when half of it is copied.
+fn stop_in_backup(path: &str, copy: &str) -> String {
+    let storage = watched_file(path);
+    let builder = Ledger::builder().clock(clock());
+    let ledger = builder.open_backend(storage.clone()).expect("opens");
+    for text in ["a", "b", "c"] {
+        let request = ledger.operation(PAYMENTS, &key(text), asked());
+        let claim = request.begin().expect("works").fresh();
+        claim.complete(vec![7; 1024 * 1024]).expect("stored");
+    }
+    let copied = AtomicUsize::new(0);
+    storage.script(move |_, step| {
+        // The first mebibyte has been written when the second is read.
+        if step == Step::Read && copied.fetch_add(1, Ordering::SeqCst) == 1 {
+            tell("half");
+            stop();
+        }
+        Fate::Pass
+    });
+    ledger.backup(copy).expect("copies");
+    "whole".into()
 }
 
 /// Waits to be killed, and ends with the parent.

@@ -1,5 +1,7 @@
 //! `kill -9` of a process at every step of every write: what the next process finds.
 
+use std::fs;
+
 use idempotency_ledger::{CommitProfile, Error, Ledger, RecordFilter, RecordState, Verify};
 use idempotency_tests::workload::{View, Work};
 use idempotency_tests::{Expect, begin};
@@ -126,4 +128,27 @@ fn a_living_holder_whose_lease_is_over_is_overdue_everywhere() {
     assert_eq!(other.ask("begin-repeatable k"), "overdue");
     assert_eq!(holder.ask("complete k late"), "ok");
     assert_eq!(other.ask("begin-repeatable k"), "replay late");
+}
+
+#[test]
+fn a_kill_in_the_middle_of_a_backup_leaves_no_half_copy_under_its_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, copy) = (
+        folder.path().join("app.redb"),
+        folder.path().join("copy.redb"),
+    );
+    let mut child = Child::start();
+    let line = format!("stop-in-backup {} {}", path.display(), copy.display());
+    assert_eq!(child.ask(&line), "half");
+    child.kill();
+    let sizes: Vec<u64> = fs::read_dir(folder.path())
+        .expect("reads")
+        .map(|entry| entry.and_then(|entry| entry.metadata()))
+        .map(|found| found.expect("reads").len())
+        .collect();
+    assert!(sizes.contains(&(1024 * 1024)), "half is written: {sizes:?}");
+    assert!(!copy.exists(), "a backup appears when it is whole");
+    let ledger = Ledger::open(&path).expect("opens");
+    ledger.backup(&copy).expect("copies");
+    assert!(Ledger::open(&copy).is_ok());
 }

@@ -86,6 +86,8 @@ fn a_tickets_response_has_the_same_limit() {
         failed.error,
         EndingError::Ledger(Error::Invalid(_))
     ));
+    let response = failed.response.expect("it comes back");
+    assert_eq!(response.bytes(), b"12345");
     failed.ticket.complete("1234").expect("stored");
 }
 
@@ -279,35 +281,35 @@ fn a_record_keeps_the_policy_it_was_claimed_under() {
 fn a_record_quota_refuses_the_first_claim_above_it() {
     let (ledger, clock) = in_memory();
     let policy = Policy::DEFAULT.records_max(3).retention(seconds(60));
-    let full = PAYMENTS.policy(policy);
+    let small = PAYMENTS.policy(policy);
     let refusal = Refusal::Quota {
         records_max: Some(3),
         bytes_max: None,
     };
-    complete(&ledger, &full, "1");
-    complete(&ledger, &full, "2");
-    let third = ask(&ledger, &full, "3").fresh();
+    complete(&ledger, &small, "1");
+    complete(&ledger, &small, "2");
+    let third = ask(&ledger, &small, "3").fresh();
     let before = ledger.stats().expect("counts");
-    assert_eq!(ask(&ledger, &full, "4").refused(), refusal);
+    assert_eq!(ask(&ledger, &small, "4").refused(), refusal);
     let after = ledger.stats().expect("counts");
     assert_eq!(
         (after.commits, &after.namespaces),
         (before.commits, &before.namespaces)
     );
     // What is there goes on: replays, endings, and other namespaces.
-    let _ = ask(&ledger, &full, "1").replay();
+    let _ = ask(&ledger, &small, "1").replay();
     third.checkpoint("a", b"1").expect("an ending has room");
     third.complete("done").expect("an ending has room");
     complete(&ledger, &Namespace::new("another"), "4");
-    assert_eq!(ask(&ledger, &full, "4").refused(), refusal);
+    assert_eq!(ask(&ledger, &small, "4").refused(), refusal);
     // What has expired does not count, swept or not.
     clock.advance(seconds(60));
     let expired = ledger.stats().expect("counts").namespaces[1].expired;
     assert_eq!(expired, 3);
     for text in ["4", "5", "6"] {
-        complete(&ledger, &full, text);
+        complete(&ledger, &small, text);
     }
-    assert_eq!(ask(&ledger, &full, "7").refused(), refusal);
+    assert_eq!(ask(&ledger, &small, "7").refused(), refusal);
     assert!(ledger.check().expect("checks").is_clean());
 }
 
@@ -317,32 +319,32 @@ fn an_interrupted_key_is_taken_over_in_a_full_namespace() {
     let policy = Policy::DEFAULT
         .records_max(1)
         .on_interrupted(OnInterrupted::Rerun);
-    let full = PAYMENTS.policy(policy);
-    drop(ask(&ledger, &full, "k").fresh());
-    let claim = ask(&ledger, &full, "k").fresh();
+    let small = PAYMENTS.policy(policy);
+    drop(ask(&ledger, &small, "k").fresh());
+    let claim = ask(&ledger, &small, "k").fresh();
     assert_eq!(claim.attempt(), 2);
     drop(claim);
     assert!(matches!(
-        ask(&ledger, &full, "other").refused(),
+        ask(&ledger, &small, "other").refused(),
         Refusal::Quota { .. }
     ));
-    let claim = ask(&ledger, &full, "k").fresh();
+    let claim = ask(&ledger, &small, "k").fresh();
     claim.release().expect("released");
-    complete(&ledger, &full, "other");
+    complete(&ledger, &small, "other");
 }
 
 #[test]
 fn ones_own_expired_answer_makes_room_for_the_same_key() {
     let (ledger, clock) = in_memory();
     let policy = Policy::DEFAULT.records_max(1).retention(seconds(60));
-    let full = PAYMENTS.policy(policy);
-    complete(&ledger, &full, "k");
+    let small = PAYMENTS.policy(policy);
+    complete(&ledger, &small, "k");
     assert!(matches!(
-        ask(&ledger, &full, "other").refused(),
+        ask(&ledger, &small, "other").refused(),
         Refusal::Quota { .. }
     ));
     clock.advance(seconds(60));
-    complete(&ledger, &full, "k");
+    complete(&ledger, &small, "k");
     assert_eq!(ledger.stats().expect("counts").records(), 1);
     assert!(ledger.check().expect("checks").is_clean());
 }
@@ -382,12 +384,12 @@ fn a_byte_quota_refuses_new_claims_once_it_is_reached() {
 fn a_full_namespace_sweeps_all_that_has_expired_before_it_refuses() {
     let (ledger, clock) = in_memory();
     let policy = Policy::DEFAULT.records_max(1_000).retention(seconds(60));
-    let full = PAYMENTS.policy(policy);
+    let small = PAYMENTS.policy(policy);
     let fill = |name: &str, count: usize| {
         let txn = ledger.write().expect("begins");
         for number in 0..count {
             let text = format!("{name}-{number}");
-            let request = ledger.operation(full.clone(), &key(&text), asked());
+            let request = ledger.operation(small.clone(), &key(&text), asked());
             match request.begin_in(&txn) {
                 Ok(BeginIn::Fresh(claim)) => drop(claim.complete("done").expect("stored")),
                 other => panic!("expected a claim, got {other:?}"),
@@ -401,7 +403,7 @@ fn a_full_namespace_sweeps_all_that_has_expired_before_it_refuses() {
     clock.advance(seconds(30));
     // One counts, 999 wait for a sweep: there is room for 999.
     fill("newer", 999);
-    let begun = ask(&ledger, &full, "one more");
+    let begun = ask(&ledger, &small, "one more");
     assert!(matches!(begun.refused(), Refusal::Quota { .. }));
 }
 

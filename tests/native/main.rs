@@ -16,6 +16,7 @@ mod intents;
 mod keys_and_scopes;
 mod kill;
 mod limits;
+mod model;
 mod processes;
 mod record_bytes;
 mod recovery;

@@ -156,6 +156,80 @@ fn a_restored_backup_is_refused_until_it_is_accepted() {
 }
 
 #[test]
+fn a_backup_restored_under_an_open_shared_ledger_is_noticed_by_the_next_write() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("app.redb");
+    let (ledger, _) = shared(&path);
+    begin(&ledger, "a").fresh().complete("a").expect("stored");
+    let old = fs::read(&path).expect("reads");
+    let held = begin(&ledger, "held").fresh();
+    begin(&ledger, "b").fresh().complete("b").expect("stored");
+    // In place, so that it is still the same file.
+    fs::write(&path, &old).expect("restores");
+    for text in ["b", "new"] {
+        let refused = ledger.operation(PAYMENTS, &key(text), asked()).begin();
+        assert!(
+            matches!(refused, Err(Error::RolledBack { .. })),
+            "{text}: {refused:?}"
+        );
+    }
+    let refused = held.complete("it happened").expect_err("the claim is gone");
+    assert!(matches!(
+        refused.error,
+        EndingError::Ledger(Error::RolledBack { .. })
+    ));
+    assert_eq!(refused.response.bytes(), b"it happened");
+    drop(refused);
+    drop(ledger);
+    let clock = clock();
+    let open = || Ledger::builder().shared().clock(clock.clone());
+    assert!(matches!(open().open(&path), Err(Error::RolledBack { .. })));
+    let ledger = open().accept_rollback().open(&path).expect("accepted");
+    drop(begin(&ledger, "b").fresh());
+}
+
+#[test]
+fn a_backup_restored_under_an_exclusive_ledger_is_noticed_when_it_reopens() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("app.redb");
+    let ledger = Ledger::builder().clock(clock()).open(&path).expect("opens");
+    begin(&ledger, "a").fresh().complete("a").expect("stored");
+    let old = fs::read(&path).expect("reads");
+    begin(&ledger, "b").fresh().complete("b").expect("stored");
+    fs::write(&path, &old).expect("restores");
+    for _ in 0..2 {
+        let refused = ledger.reopen();
+        assert!(
+            matches!(refused, Err(Error::RolledBack { .. })),
+            "{refused:?}"
+        );
+        let refused = ledger.operation(PAYMENTS, &key("b"), asked()).begin();
+        assert!(
+            matches!(refused, Err(Error::RolledBack { .. })),
+            "{refused:?}"
+        );
+    }
+}
+
+#[test]
+fn a_side_file_that_is_none_is_named_and_stays_as_it_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("app.redb");
+    let side = folder.path().join("app.redb.locks");
+    for bytes in [&b""[..], b"a shopping list", &[7; 100]] {
+        fs::write(&side, bytes).expect("writes");
+        let refused = Ledger::builder().shared().open(&path);
+        let text = refused.expect_err("it is no side file").to_string();
+        assert!(
+            text.contains("app.redb.locks is not the side file"),
+            "{text}"
+        );
+        assert_eq!(fs::read(&side).expect("reads"), bytes);
+        assert!(!path.exists());
+    }
+}
+
+#[test]
 fn racers_of_several_processes_get_one_claim_each() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("app.redb");

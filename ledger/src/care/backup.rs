@@ -1,6 +1,6 @@
 //! A copy of the ledger while it is in use.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -9,7 +9,8 @@ use redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend, TableDef
 
 use crate::error::no_panic;
 use crate::error::{Error, before_commit, in_commit};
-use crate::file::platform::{self, Access};
+use crate::file::platform::Access;
+use crate::file::publish::{Published, publish_new};
 use crate::file::settings::Rights;
 use crate::file::storage::Base;
 use crate::store::engine::Engine;
@@ -42,29 +43,36 @@ const CHUNK_BYTES: usize = 1024 * 1024;
 /// Copies under a name of its own and gives it the wanted one only when it is whole.
 pub(crate) fn backup(engine: &Engine, path: &Path) -> Result<BackupReport, Error> {
     engine.check_usable()?;
-    if path.exists() {
-        return Err(Error::io(io::Error::new(
+    let exists = || {
+        Error::io(io::Error::new(
             io::ErrorKind::AlreadyExists,
             format!("{} exists; a backup replaces nothing", path.display()),
-        )));
-    }
-    let file = platform::create_new(path, Access::Private).map_err(Error::io)?;
-    let copied = match engine.rights() {
-        Rights::ReadWrite => copy_file(engine, file).and_then(|()| settle(path)),
-        Rights::ReadOnly => copy_tables(engine, file),
+        ))
     };
-    if let Err(error) = copied {
-        // Half a backup is worse than none.
-        let _ = fs::remove_file(path);
-        return Err(error);
+    if path.exists() {
+        return Err(exists());
     }
-    platform::sync_folder_of(path).map_err(Error::io)?;
+    // Half a backup is worse than none, so it appears when it is whole.
+    let published = publish_new(path, Access::Private, Error::io, |file| {
+        let target = file.try_clone().map_err(Error::io)?;
+        match engine.rights() {
+            Rights::ReadWrite => {
+                copy_file(engine, file)?;
+                settle(target)
+            }
+            Rights::ReadOnly => copy_tables(engine, target),
+        }
+    })?;
+    match published {
+        Published::New => {}
+        Published::WasThere => return Err(exists()),
+    }
     let bytes = fs::metadata(path).map_err(Error::io)?.len();
     Ok(BackupReport { bytes })
 }
 
 /// Copies the bytes while nobody commits: the writer is held, here and in other processes.
-fn copy_file(engine: &Engine, mut target: File) -> Result<(), Error> {
+fn copy_file(engine: &Engine, target: &File) -> Result<(), Error> {
     let source = engine.storage.backend().ok_or(Error::Unsupported {
         reason: "an attached database is copied by the application that has its file",
     })?;
@@ -72,12 +80,12 @@ fn copy_file(engine: &Engine, mut target: File) -> Result<(), Error> {
     engine.reopen_as_leader()?;
     let base = engine.base()?;
     let transaction = engine.begin_write(&base, Patience::Bounded)?;
-    let copied = copy_bytes(source, &mut target);
+    let copied = copy_bytes(source, target);
     engine.roll_back(transaction);
     copied.map_err(Error::io)
 }
 
-fn copy_bytes(source: &impl StorageBackend, target: &mut File) -> io::Result<()> {
+fn copy_bytes(source: &impl StorageBackend, mut target: &File) -> io::Result<()> {
     let bytes = source.len()?;
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut at = 0;
@@ -93,14 +101,9 @@ fn copy_bytes(source: &impl StorageBackend, target: &mut File) -> io::Result<()>
 
 /// The copy looks like a file after a crash. Opened once it is verified, repaired and closed, so
 /// that whoever needs it in a hurry finds it ready.
-fn settle(path: &Path) -> Result<(), Error> {
+fn settle(copy: File) -> Result<(), Error> {
     no_panic(|| {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(path)
-            .map_err(Error::io)?;
-        let backend = FileBackend::new(file).map_err(before_commit)?;
+        let backend = FileBackend::new(copy).map_err(before_commit)?;
         let mut builder = Database::builder();
         builder.set_check_integrity_on_open(true);
         let database = builder

@@ -190,11 +190,18 @@ fn check_counters(
         let agrees = (stored.records, stored.claimed, stored.bytes)
             == (found.records, found.claimed, found.bytes);
         if !agrees {
-            report.problems.push(format!(
-                "the counters of {name:?} say {} records, {} claims, {} bytes; there are {}, {}, {}",
-                stored.records, stored.claimed, stored.bytes,
-                found.records, found.claimed, found.bytes
-            ));
+            let tell = |tail: &Tail| {
+                let Tail {
+                    records,
+                    claimed,
+                    bytes,
+                    ..
+                } = tail;
+                format!("{records} records, {claimed} claims, {bytes} bytes")
+            };
+            let (said, counted) = (tell(&stored), tell(&found));
+            let problem = format!("the counters of {name:?} say {said}; there are {counted}");
+            report.problems.push(problem);
         }
         if stored.fence < found.fence {
             report.problems.push(format!(

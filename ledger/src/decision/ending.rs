@@ -106,7 +106,8 @@ pub enum Completion {
     AlreadyStored,
 }
 
-/// Completes a claim. Works after the lease is over, as long as nobody took over.
+/// Completes a claim. Works after the lease is over, as long as nobody took over. An answer that
+/// has expired is as good as swept: whoever completes it again is superseded.
 ///
 /// # Errors
 ///
@@ -120,7 +121,7 @@ pub fn complete(
     now: Timestamp,
 ) -> Result<Completion, EndingRefusal> {
     let record = stored
-        .filter(|record| record.fence == fence)
+        .filter(|record| record.fence == fence && !record.is_expired(now))
         .ok_or(EndingRefusal::Superseded)?;
     match &record.state {
         State::Completed(done) if done.response == *response => Ok(Completion::AlreadyStored),

@@ -1,6 +1,5 @@
 //! Making a new ledger: whole, or not there.
 
-use std::io;
 use std::path::Path;
 
 use redb::Database;
@@ -23,29 +22,19 @@ pub(crate) fn create_file(
     side: Option<&SideFile>,
     note: Note,
 ) -> Result<(), Error> {
-    let mut failure = None;
-    let published = publish_new(path, settings.access, |file| {
-        let made = file.try_clone().map_err(Error::io).and_then(|file| {
-            let backend = FileBackend::new(file).map_err(in_opening)?;
-            let storage = Storage::of(settings, StorageKind::Lent);
-            let database = storage
-                .redb_builder()
-                .create_with_backend(backend)
-                .map_err(in_opening)?;
-            initialise(&database, side.map(SideFile::id), note)?;
-            database.close().map_err(in_opening)
-        });
-        made.map_err(|error| {
-            let text = error.to_string();
-            failure = Some(error);
-            io::Error::other(text)
-        })
-    });
-    match (published, failure) {
-        (Ok(()), _) => Ok(()),
-        (Err(_), Some(error)) => Err(error),
-        (Err(error), None) => Err(Error::io(error)),
-    }
+    // Where another process was faster, its ledger is as good.
+    let _ = publish_new(path, settings.access, Error::io, |file| {
+        let file = file.try_clone().map_err(Error::io)?;
+        let backend = FileBackend::new(file).map_err(in_opening)?;
+        let storage = Storage::of(settings, StorageKind::Lent);
+        let database = storage
+            .redb_builder()
+            .create_with_backend(backend)
+            .map_err(in_opening)?;
+        initialise(&database, side.map(SideFile::id), note)?;
+        database.close().map_err(in_opening)
+    })?;
+    Ok(())
 }
 
 /// Makes a ledger of an empty database.

@@ -6,31 +6,46 @@ use std::path::{Path, PathBuf};
 
 use crate::file::platform::{self, Access};
 
+/// Whose file lies under the name now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Published {
+    New,
+    /// Somebody else's, which stays.
+    WasThere,
+}
+
 /// Makes a file under a name of its own, fills it, and gives it the name `path` only then. Where
 /// `path` exists by then, that file stays and the new one goes.
-pub(crate) fn publish_new(
+pub(crate) fn publish_new<E>(
     path: &Path,
     access: Access,
-    write: impl FnOnce(&File) -> io::Result<()>,
-) -> io::Result<()> {
-    let draft = draft_name(path)?;
-    let file = platform::create_new(&draft, access)?;
-    let published = write(&file)
-        .and_then(|()| file.sync_all())
-        .and_then(|()| link(&draft, path));
+    failed: fn(io::Error) -> E,
+    write: impl FnOnce(&File) -> Result<(), E>,
+) -> Result<Published, E> {
+    let draft = draft_name(path).map_err(failed)?;
+    let file = platform::create_new(&draft, access).map_err(failed)?;
+    let published = write(&file).and_then(|()| {
+        file.sync_all()
+            .and_then(|()| link(&draft, path))
+            .map_err(failed)
+    });
     drop(file);
     // A draft that cannot be removed is litter, not damage.
     let _ = fs::remove_file(&draft);
-    published?;
-    platform::sync_folder_of(path)
+    let published = published?;
+    platform::sync_folder_of(path).map_err(failed)?;
+    Ok(published)
 }
 
 /// A link fails where the name exists; a rename would replace a file that somebody has open.
-fn link(draft: &Path, path: &Path) -> io::Result<()> {
+fn link(draft: &Path, path: &Path) -> io::Result<Published> {
     match fs::hard_link(draft, path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) if has_no_links(&error) && !path.exists() => fs::rename(draft, path),
-        result => result,
+        Ok(()) => Ok(Published::New),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Published::WasThere),
+        Err(error) if has_no_links(&error) && !path.exists() => {
+            fs::rename(draft, path).map(|()| Published::New)
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -221,3 +221,27 @@ impl Holder {
             .map_or_else(|| format!("number {}", id.0), |(name, _)| name.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::live_claims::Witness;
+    use super::*;
+    use crate::clock::SystemClock;
+    use std::time::Duration;
+
+    /// Safe Rust cannot fork; a holder that remembers another process is what a fork leaves.
+    #[test]
+    fn another_process_is_refused() {
+        let mut holder = Holder::new(
+            1,
+            Mode::Exclusive,
+            Arc::new(SystemClock::new()),
+            LiveClaims::new(Witness::Exclusive),
+            Timekeeper::new(Timestamp::EPOCH, Duration::from_secs(1)),
+            0,
+        );
+        assert!(holder.check_process().is_ok());
+        holder.process = holder.process.wrapping_add(1);
+        assert!(matches!(holder.check_process(), Err(Error::UsedAfterFork)));
+    }
+}

@@ -56,7 +56,7 @@ impl SideFile {
         let file = match open_existing(&path, true) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let header = [MAGIC.as_slice(), &fresh_id, &[0; NOTE_BYTES]].concat();
-                publish_new(&path, access, |file| {
+                publish_new(&path, access, std::convert::identity, |file| {
                     use io::Write;
                     (&*file).write_all(&header)
                 })?;

@@ -283,11 +283,7 @@ impl Claim {
         side.run_lock(self.0.fence).map_err(Error::io)
     }
 
-    fn change(
-        &self,
-        bytes: usize,
-        make: impl FnOnce(Option<&Record>, Timestamp) -> Result<Record, EndingRefusal> + Send + 'static,
-    ) -> Result<Record, EndingError> {
+    fn change(&self, bytes: usize, make: impl Change) -> Result<Record, EndingError> {
         self.0.live.touch();
         submit_change(&self.0.engine, &self.0.placed, bytes, make)
     }
@@ -346,12 +342,23 @@ impl Drop for KeepAlive {
     }
 }
 
+/// What an ending makes of the stored record at a time.
+trait Change:
+    FnOnce(Option<&Record>, Timestamp) -> Result<Record, EndingRefusal> + Send + 'static
+{
+}
+
+impl<F> Change for F where
+    F: FnOnce(Option<&Record>, Timestamp) -> Result<Record, EndingRefusal> + Send + 'static
+{
+}
+
 /// Changes the record of a claim; the answer is the record as stored.
 fn submit_change(
     engine: &Engine,
     placed: &Placed,
     bytes: usize,
-    make: impl FnOnce(Option<&Record>, Timestamp) -> Result<Record, EndingRefusal> + Send + 'static,
+    make: impl Change,
 ) -> Result<Record, EndingError> {
     let record_key = Arc::clone(&placed.record_key);
     let bytes = bytes + placed.asked.batch_bytes();
