@@ -6,6 +6,7 @@ use idempotency_ledger::{
 };
 use idempotency_tests::storage::Disk;
 use idempotency_tests::{Expect, PAYMENTS, START, asked, begin, clock, in_memory, key, seconds};
+use redb::{Database, ReadableTable as _, TableDefinition};
 
 const REFUNDS: Namespace = Namespace::new("refunds");
 
@@ -386,4 +387,90 @@ fn a_closed_ledger_says_so_in_every_call() {
         idempotency_ledger::EndingError::Ledger(Error::Closed)
     ));
     assert!(handle.close().is_ok(), "closing twice is no error");
+}
+
+/// Spoils the stored bytes of a record without the ledger.
+fn spoil(disk: &Disk, record_key: &[u8]) {
+    const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("idempotency/records");
+    let database = Database::builder().create_with_backend(disk.clone());
+    let database = database.expect("opens");
+    let txn = database.begin_write().expect("begins");
+    {
+        let mut records = txn.open_table(RECORDS).expect("opens");
+        let old = records.get(record_key).expect("reads");
+        let mut bytes = old.expect("it is stored").value().to_vec();
+        bytes[10] ^= 1;
+        records
+            .insert(record_key, bytes.as_slice())
+            .expect("inserts");
+    }
+    txn.commit().expect("commits");
+}
+
+#[test]
+fn forgetting_a_damaged_record_leaves_exact_counts_and_a_clean_index() {
+    let (disk, clock) = (Disk::default(), clock());
+    let open = || {
+        let builder = Ledger::builder().clock(clock.clone());
+        builder.open_backend(disk.clone()).expect("opens")
+    };
+    let ledger = open();
+    for text in ["c1", "c2"] {
+        begin(&ledger, text)
+            .fresh()
+            .complete("done")
+            .expect("stored");
+    }
+    for text in ["i1", "i2"] {
+        drop(begin(&ledger, text).fresh());
+    }
+    ledger.close().expect("closes");
+    spoil(&disk, b"\0\0c1\0");
+    spoil(&disk, b"\0\0i1\0");
+    let ledger = open();
+    for text in ["c1", "i1"] {
+        assert!(matches!(
+            record(&ledger, text).peek(),
+            Err(Error::Damaged { .. })
+        ));
+        assert_eq!(
+            record(&ledger, text).forget().expect("works"),
+            Resolved::Done
+        );
+    }
+    let stats = ledger.stats().expect("counts");
+    let payments = &stats.namespaces[0];
+    assert_eq!(
+        (payments.records, payments.claimed, payments.completed),
+        (2, 1, 1)
+    );
+    let report = ledger.check().expect("checks");
+    assert!(report.is_clean(), "{report:?}");
+    let _ = begin(&ledger, "c1").fresh();
+}
+
+#[test]
+fn a_damaged_record_keeps_nobody_from_counting_and_sweeping_the_others() {
+    let (disk, clock) = (Disk::default(), clock());
+    let open = || {
+        let builder = Ledger::builder().clock(clock.clone());
+        builder.open_backend(disk.clone()).expect("opens")
+    };
+    let ledger = open();
+    for text in ["c1", "c2"] {
+        begin(&ledger, text)
+            .fresh()
+            .complete("done")
+            .expect("stored");
+    }
+    ledger.close().expect("closes");
+    spoil(&disk, b"\0\0c1\0");
+    let ledger = open();
+    clock.advance(seconds(86_400));
+    let stats = ledger.stats().expect("counts");
+    // What cannot be read has not expired as far as anybody knows.
+    assert_eq!((stats.records(), stats.namespaces[0].expired), (1, 1));
+    assert_eq!(ledger.sweep(10).expect("sweeps").removed, 1);
+    let damaged = record(&ledger, "c1").peek();
+    assert!(matches!(damaged, Err(Error::Damaged { .. })), "{damaged:?}");
 }

@@ -1,15 +1,17 @@
 //! Several processes, several handles, and files that are not what they were.
 
 use std::collections::HashSet;
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
 use idempotency_ledger::{
     Begin, EndingError, Error, Ledger, ManualClock, RecordState, Resolution, Resolved,
 };
-use idempotency_tests::storage::Draw;
+use idempotency_tests::storage::{Draw, Watched};
 use idempotency_tests::{Expect, PAYMENTS, asked, begin, clock, key, seconds};
+use redb::backends::FileBackend;
 
 use crate::child::{Child, Lingering};
 
@@ -189,24 +191,27 @@ fn a_backup_restored_under_an_open_shared_ledger_is_noticed_by_the_next_write() 
 }
 
 #[test]
-fn a_backup_restored_under_an_exclusive_ledger_is_noticed_when_it_reopens() {
+fn a_backup_restored_under_a_failed_exclusive_ledger_is_noticed_when_it_reopens() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("app.redb");
-    let ledger = Ledger::builder().clock(clock()).open(&path).expect("opens");
+    let mut options = OpenOptions::new();
+    let options = options.read(true).write(true).create_new(true);
+    let file = options.open(&path).expect("a new file");
+    let storage = Watched::new(FileBackend::new(file).expect("a backend"));
+    let builder = Ledger::builder().clock(clock());
+    let ledger = builder.open_backend(storage.clone()).expect("opens");
     begin(&ledger, "a").fresh().complete("a").expect("stored");
     let old = fs::read(&path).expect("reads");
     begin(&ledger, "b").fresh().complete("b").expect("stored");
+    storage.fail_once(0, ErrorKind::Other);
+    let failed = ledger.operation(PAYMENTS, &key("c"), asked()).begin();
+    assert!(matches!(failed, Err(Error::CommitUnknown(_))), "{failed:?}");
     fs::write(&path, &old).expect("restores");
-    for _ in 0..2 {
-        let refused = ledger.reopen();
+    for text in ["a", "b", "new"] {
+        let refused = ledger.operation(PAYMENTS, &key(text), asked()).begin();
         assert!(
             matches!(refused, Err(Error::RolledBack { .. })),
-            "{refused:?}"
-        );
-        let refused = ledger.operation(PAYMENTS, &key("b"), asked()).begin();
-        assert!(
-            matches!(refused, Err(Error::RolledBack { .. })),
-            "{refused:?}"
+            "{text}: {refused:?}"
         );
     }
 }

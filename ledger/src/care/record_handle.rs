@@ -233,7 +233,7 @@ impl RecordHandle {
         self.change(0, |store, record_key| {
             let stored = match store.get(record_key) {
                 Err(Error::Damaged { .. }) => {
-                    store.remove(record_key, None)?;
+                    store.remove_unreadable(record_key)?;
                     return Ok(Resolved::Done);
                 }
                 stored => stored?,

@@ -18,7 +18,7 @@ use crate::store::group_commit::Settle;
 use crate::store::snapshot::{record_from, unreadable};
 use crate::store::tables::{
     EXPIRY, META, META_FLOOR, NAMESPACES, NAMESPACES_MAX, NamespaceId, RECORDS, expiry_end,
-    expiry_key, parse_expiry_key, parse_record_key, tail_key,
+    expiry_key, namespace_prefix, parse_expiry_key, parse_record_key, tail_key,
 };
 
 /// The ledger's side of one write transaction.
@@ -284,10 +284,41 @@ impl<'t> WriteStore<'t> {
         Ok(())
     }
 
-    /// Removes whatever is stored under a key; `old` is `None` where it could not be read.
+    /// Removes whatever is stored under a key, which is `old`.
     pub(crate) fn remove(&mut self, record_key: &[u8], old: Option<&Record>) -> Result<(), Error> {
         let result = self.remove_parts(record_key, old);
         self.guard(result)
+    }
+
+    /// Removes a record that cannot be read. What the index and the counters say of it is found
+    /// by looking at all the others.
+    pub(crate) fn remove_unreadable(&mut self, record_key: &[u8]) -> Result<(), Error> {
+        let result = self.remove_unreadable_parts(record_key);
+        self.guard(result)
+    }
+
+    fn remove_unreadable_parts(&mut self, record_key: &[u8]) -> Result<(), Error> {
+        self.remove_parts(record_key, None)?;
+        let points_here = |row: &[u8]| {
+            parse_expiry_key(row).is_some_and(|(_, points_to)| points_to == record_key)
+        };
+        open_expiry(&mut self.expiry, self.transaction)?
+            .retain(|row, ()| !points_here(row))
+            .map_err(before_commit)?;
+        let id = namespace_of(record_key);
+        let (start, end) = (namespace_prefix(id), tail_key(id));
+        let others = self
+            .records
+            .range::<&[u8]>(start.as_slice()..end.as_slice())
+            .map_err(before_commit)?;
+        let mut claimed = 0;
+        for row in others {
+            let (key, sealed) = row.map_err(before_commit)?;
+            let record = codec::decode_record(key.value(), sealed.value());
+            claimed += u64::from(record.is_ok_and(|record| record.is_claimed()));
+        }
+        self.tail_mut(id)?.claimed = claimed;
+        Ok(())
     }
 
     fn remove_parts(&mut self, record_key: &[u8], old: Option<&Record>) -> Result<(), Error> {
