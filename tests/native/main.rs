@@ -11,6 +11,7 @@ mod child;
 mod claims;
 mod damage;
 mod faults;
+mod flipped_bits;
 mod inspection;
 mod intents;
 mod keys_and_scopes;

@@ -250,6 +250,24 @@ fn every_write_on_a_full_disk_says_so() {
     }
 }
 
+#[test]
+fn a_storage_error_names_its_remedy() {
+    for (kind, remedy) in [
+        (ErrorKind::StorageFull, "make room"),
+        (ErrorKind::PermissionDenied, "check the permissions"),
+        (
+            ErrorKind::ReadOnlyFilesystem,
+            "the file system is read-only",
+        ),
+        (ErrorKind::NotFound, "check the path"),
+    ] {
+        let storage = Watched::new(Disk::default());
+        storage.fail_from(0, kind);
+        let text = open(storage, &clock()).expect_err("fails").to_string();
+        assert!(text.contains(remedy), "{kind:?}: {text}");
+    }
+}
+
 /// Lets so many callers queue behind an open transaction, each with a request, and returns what
 /// they got once it is over.
 fn begin_in_one_batch(
