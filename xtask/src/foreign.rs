@@ -23,9 +23,10 @@ pub(crate) fn windows(workspace: &Workspace) -> Result<Ending, Failure> {
     check(workspace, &WINDOWS, &["--lib"])
 }
 
-/// Checks the library and the command line for macOS.
+/// Checks the library for macOS. The command line has a dependency with a C file in it, which
+/// only a C compiler for macOS takes; so it is checked on a Mac, by the ordinary steps.
 pub(crate) fn macos(workspace: &Workspace) -> Result<Ending, Failure> {
-    check(workspace, &MACOS, &["--lib", "--bins", "--all-features"])
+    check(workspace, &MACOS, &["--lib"])
 }
 
 /// Takes the first target whose std is at hand, else lets Debian's toolchain build the
