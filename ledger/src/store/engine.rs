@@ -274,11 +274,23 @@ impl Engine {
         self.status.store(Status::Closed as u8, Ordering::SeqCst);
         let base = unpoisoned(self.base.write()).take();
         self.snapshots.renew();
-        match base {
+        no_panic(|| match base {
             Some(Base::Owned(database)) => database.close().map_err(before_commit),
             Some(Base::ReadOnly(database)) => database.close().map_err(before_commit),
             Some(Base::Lent(_)) | None => Ok(()),
-        }
+        })
+    }
+}
+
+/// redb writes when it is dropped, and panics where the file is damaged and was not verified. A
+/// drop says nothing and stops nobody: `close` is there for those who want to know.
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let base = unpoisoned(self.base.get_mut()).take();
+        let _ = no_panic(|| {
+            drop(base);
+            Ok(())
+        });
     }
 }
 
