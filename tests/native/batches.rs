@@ -10,7 +10,7 @@ use idempotency_ledger::{
 };
 use idempotency_tests::storage::{Counts, Watched};
 use idempotency_tests::workload::{Bench, SHORT, Work, await_queue, ledgers_own};
-use idempotency_tests::{Expect, PAYMENTS, asked, begin, clock, key, seconds};
+use idempotency_tests::{Expect, PAYMENTS, asked, begin, clock, key, seconds, until};
 use redb::backends::InMemoryBackend;
 
 const MEBIBYTE: usize = 1024 * 1024;
@@ -249,6 +249,16 @@ fn a_transaction_of_the_callers_own_is_a_batch_of_its_own() {
     assert_eq!(commits(&ledger) - before, 3);
 }
 
+/// Begins, and is refused without having waited.
+fn is_busy_at_once<'s>(ledger: &Ledger, text: &str, scope: &'s Scope<'s, '_>) {
+    let request = ledger.operation(PAYMENTS, &key(text), asked());
+    let caller = spawn(scope, || request.begin());
+    until("the queue refuses", || caller.is_finished());
+    let refused = joined(caller);
+    let is_busy = matches!(&refused, Err(Error::Busy { waited }) if waited.is_zero());
+    assert!(is_busy, "{refused:?}");
+}
+
 #[test]
 fn a_full_queue_is_busy_for_claims_and_has_room_for_endings() {
     const LIMIT: usize = 4_096;
@@ -261,17 +271,7 @@ fn a_full_queue_is_busy_for_claims_and_has_room_for_endings() {
         let callers: Vec<_> = spawned.map(|call| spawn(scope, call)).collect();
         await_queue(&ledger, LIMIT);
         let steps = storage.counts().steps();
-        let request = ledger.operation(PAYMENTS, &key("one too many"), asked());
-        let refused = joined(spawn(scope, || request.begin()));
-        assert!(
-            matches!(
-                refused,
-                Err(Error::Busy {
-                    waited: Duration::ZERO
-                })
-            ),
-            "{refused:?}"
-        );
+        is_busy_at_once(&ledger, "one too many", scope);
         let ending = spawn(scope, || held.complete("it happened").expect("has room"));
         await_queue(&ledger, LIMIT + 1);
         assert_eq!(storage.counts().steps(), steps);
@@ -308,17 +308,7 @@ fn a_queue_of_32_mebibytes_is_busy_for_claims_and_has_room_for_endings() {
             endings.push(spawn(scope, call));
         }
         await_queue(&ledger, 34);
-        let request = begin_on("does not fit");
-        let refused = joined(spawn(scope, || request.begin()));
-        assert!(
-            matches!(
-                refused,
-                Err(Error::Busy {
-                    waited: Duration::ZERO
-                })
-            ),
-            "{refused:?}"
-        );
+        is_busy_at_once(&ledger, "does not fit", scope);
         txn.abort();
         endings.into_iter().for_each(joined);
         drop(joined(fits));

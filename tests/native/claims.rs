@@ -1,14 +1,14 @@
 //! Claims: one at a time, fenced, with their endings.
 
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Barrier, Mutex, mpsc};
 use std::thread;
 
 use idempotency_ledger::{
     Begin, Claim, EndingError, Error, Fingerprint, Ledger, Namespace, OnInterrupted, Policy,
     RecordInfo, Refusal, Resolution, Resolved,
 };
-use idempotency_tests::storage::Disk;
+use idempotency_tests::storage::{Disk, Fate, Step, Watched};
 use idempotency_tests::{
     Expect, PAYMENTS, START, asked, begin, clock, in_memory, key, seconds, until,
 };
@@ -449,4 +449,54 @@ fn resolving_by_hand_supersedes_a_ticket() {
     let lost = ticket.rerun().expect_err("too late");
     assert!(matches!(lost.error, EndingError::Superseded));
     assert_eq!(begin(&ledger, "k").fresh().attempt(), 1);
+}
+
+/// Storage that stops the first read from now on until the test says so, with what tells that it
+/// has stopped and what lets it go on.
+fn stop_next_read(storage: &Watched) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
+    let (told, stopped) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel();
+    let once = Mutex::new(Some((told, may_go_on)));
+    storage.script(move |_, step| {
+        if step == Step::Read {
+            let taken = once.lock().expect("no panic").take();
+            if let Some((told, may_go_on)) = taken {
+                told.send(()).expect("somebody waits");
+                let _ = may_go_on.recv();
+            }
+        }
+        Fate::Pass
+    });
+    (stopped, go_on)
+}
+
+/// A look that says whether it found the answer.
+type Look = fn(&Ledger) -> bool;
+
+/// A holder commits its answer and is gone then. Whoever read the claim before the commit and
+/// looks for the holder behind it must not take the two for an interruption.
+#[test]
+fn a_holder_that_completes_while_somebody_looks_is_not_taken_for_gone() {
+    let storage = Watched::new(Disk::default());
+    let builder = Ledger::builder().clock(clock()).cache_bytes(0);
+    let ledger = builder.open_backend(storage.clone()).expect("opens");
+    let looks: [(&str, Look); 2] = [
+        ("begin", |ledger| {
+            matches!(begin(ledger, "begin"), Begin::Replay(_))
+        }),
+        ("peek", |ledger| {
+            peek(ledger, "peek").is_some_and(|info| info.response().is_some())
+        }),
+    ];
+    for (text, look) in looks {
+        let claim = begin(&ledger, text).fresh();
+        let (stopped, go_on) = stop_next_read(&storage);
+        thread::scope(|scope| {
+            let looking = scope.spawn(|| look(&ledger));
+            stopped.recv().expect("it reads");
+            claim.complete("done").expect("stored");
+            go_on.send(()).expect("it waits");
+            assert!(looking.join().expect("no panic"), "{text}");
+        });
+    }
 }

@@ -296,6 +296,24 @@ fn killed_writers_of_several_processes_lose_nothing_that_was_acknowledged() {
     );
 }
 
+#[test]
+fn opening_a_shared_ledger_while_others_write_is_no_rollback() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("app.redb");
+    let mut writers: Vec<_> = (0..2).map(|_| Child::with_open("shared", &path)).collect();
+    for (number, writer) in writers.iter_mut().enumerate() {
+        writer.say(&format!("write {number}"));
+    }
+    for round in 0..30 {
+        let opened = Ledger::builder().shared().clock(clock()).open(&path);
+        assert!(opened.is_ok(), "round {round}: {opened:?}");
+        // Keeps the writers from waiting for somebody who listens.
+        for writer in &mut writers {
+            writer.hear().expect("it writes");
+        }
+    }
+}
+
 fn note(line: &str, claimed: &mut HashSet<String>, done: &mut HashSet<String>) {
     match line.split_once(' ') {
         Some(("claimed", text)) => claimed.insert(text.to_owned()),

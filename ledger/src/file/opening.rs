@@ -189,10 +189,12 @@ fn open_on(
     let left = refuse_newer_format(&storage, backend)?;
     let database = no_panic(|| storage.open_database(backend, verification))?;
     backend.end_replacing();
+    // Noted behind each commit, so it is read before the file: read the other way round, a commit
+    // of another process in between would look like a file that has fallen back.
+    let note = side.as_ref().map(SideFile::note).unwrap_or_default();
     let mut head = read_head(&database)?;
     let mut reached = highest_stored(&database)?;
     if let Some(side) = &side {
-        let note = side.note();
         let floor = Floor {
             fence: note.fence,
             mark_ms: note.mark.unix_ms(),
