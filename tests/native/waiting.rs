@@ -24,6 +24,21 @@ fn until_waiting(clock: &ManualClock, count: usize) {
     until("so many calls wait", || clock.waiting() == count);
 }
 
+/// What a thread comes to. One that nothing wakes is let go by the clock, so that the test fails
+/// instead of hanging.
+#[track_caller]
+fn joined<T>(clock: &ManualClock, caller: ScopedJoinHandle<'_, T>) -> T {
+    for _ in 0..5_000_000_u64 {
+        if caller.is_finished() {
+            return caller.join().expect("no panic");
+        }
+        thread::yield_now();
+    }
+    clock.advance(seconds(86_400));
+    let _ = caller.join();
+    panic!("nothing has woken the caller");
+}
+
 /// Starts callers that wait for the key, lets `happen` happen once all of them wait, and gives
 /// what they made of what they got.
 fn wait_for<T: Send>(
@@ -41,8 +56,8 @@ fn wait_for<T: Send>(
             .collect();
         until_waiting(clock, WAITERS);
         happen();
-        let results = waiters.into_iter().map(ScopedJoinHandle::join);
-        results.map(|made| made.expect("no panic")).collect()
+        let joined = waiters.into_iter().map(|waiter| joined(clock, waiter));
+        joined.collect()
     })
 }
 
@@ -124,7 +139,7 @@ fn a_waiter_whose_patience_ends_is_refused_and_has_written_nothing() {
         clock.advance(Duration::from_millis(4_999));
         until_waiting(&clock, 1);
         clock.advance(Duration::from_millis(1));
-        waiter.join().expect("no panic")
+        joined(&clock, waiter)
     });
     let retry_after = seconds(1);
     assert_eq!(refusal, Refusal::InProgress { retry_after });
@@ -145,10 +160,10 @@ fn a_waiter_that_gave_up_swallows_no_wake() {
         let second = scope.spawn(|| begin_waiting(&ledger, PAYMENTS, seconds(30)).fresh());
         until_waiting(&clock, 2);
         clock.advance(seconds(1));
-        assert!(matches!(first.join(), Ok(Refusal::InProgress { .. })));
+        assert!(matches!(joined(&clock, first), Refusal::InProgress { .. }));
         until_waiting(&clock, 1);
         claim.release().expect("released");
-        let claim = second.join().expect("no panic");
+        let claim = joined(&clock, second);
         claim.complete("done").expect("stored");
     });
 }
@@ -167,7 +182,7 @@ fn nobody_waits_beyond_the_lease() {
         });
         until_waiting(&clock, 1);
         clock.advance(seconds(60));
-        assert_eq!(waiter.join().expect("no panic"), claim.fence());
+        assert_eq!(joined(&clock, waiter), claim.fence());
     });
     // The holder lives and nobody took over: it still completes.
     claim.complete("late").expect("stored");
@@ -182,7 +197,7 @@ fn an_overdue_holder_is_not_taken_over_by_a_waiter_even_where_the_policy_reruns(
         let waiter = scope.spawn(|| begin_waiting(&ledger, REPEATABLE, seconds(3_600)));
         until_waiting(&clock, 1);
         clock.advance(seconds(60));
-        let ticket = waiter.join().expect("no panic").interrupted();
+        let ticket = joined(&clock, waiter).interrupted();
         assert!(ticket.is_overdue());
     });
     let replay = claim.complete("late").expect("stored");
@@ -201,7 +216,7 @@ fn a_renewal_lets_waiters_wait_on() {
         // Beyond the lease that the waiter knows of: it looks again and waits for the new one.
         clock.advance(seconds(30));
         claim.complete("done").expect("stored");
-        assert_eq!(waiter.join().expect("no panic").response().bytes(), b"done");
+        assert_eq!(joined(&clock, waiter).response().bytes(), b"done");
     });
 }
 
@@ -299,10 +314,8 @@ fn concurrent_runs_run_the_closure_once() {
     };
     let outcomes: Vec<_> = thread::scope(|scope| {
         let callers: Vec<_> = (0..WAITERS).map(|_| scope.spawn(run)).collect();
-        let joined = callers.into_iter().map(ScopedJoinHandle::join);
-        joined
-            .map(|outcome| outcome.expect("no panic").expect("runs"))
-            .collect()
+        let outcomes = callers.into_iter().map(|caller| joined(&clock, caller));
+        outcomes.map(|outcome| outcome.expect("runs")).collect()
     });
     assert_eq!(runs.load(Ordering::SeqCst), 1);
     let fresh = outcomes.iter().filter(|outcome| !outcome.is_replay());
@@ -328,7 +341,7 @@ fn transact_waits_for_a_claim_too() {
         });
         until_waiting(&clock, 1);
         claim.complete("charged").expect("stored");
-        waiter.join().expect("no panic")
+        joined(&clock, waiter)
     });
     assert!(outcome.is_replay());
     assert_eq!(outcome.get().bytes(), b"charged");

@@ -2,7 +2,6 @@
 //! in: what the tests of faults and of kills do to a ledger.
 
 use std::convert::Infallible;
-use std::thread;
 
 use idempotency_ledger::{
     BeginIn, Claim, EndingError, Error, Ledger, ManualClock, Namespace, Policy, RecordFilter,
@@ -10,7 +9,7 @@ use idempotency_ledger::{
 };
 use redb::{ReadableTable, TableDefinition};
 
-use crate::{Expect, PAYMENTS, asked, begin, key, seconds};
+use crate::{Expect, PAYMENTS, asked, begin, key, seconds, until};
 
 /// A table of the application's own, in the same file.
 pub const BALANCES: TableDefinition<'_, &str, u64> = TableDefinition::new("balances");
@@ -302,9 +301,9 @@ fn fill(ledger: &Ledger, answers: u64, bytes: usize) {
 
 /// Waits until so many calls wait for the writer.
 pub fn await_queue(ledger: &Ledger, length: usize) {
-    while ledger.stats().expect("reads").queued < length {
-        thread::yield_now();
-    }
+    until("so many calls wait for the writer", || {
+        ledger.stats().expect("reads").queued >= length
+    });
 }
 
 /// All that a ledger holds, in a form that two ledgers can be compared by. A claim is `unfinished`
