@@ -2,9 +2,9 @@
 //! targets that a rustup toolchain lacks where rustup cannot download.
 
 use std::path::Path;
-use std::time::Duration;
 
-use crate::process::{Failure, Program, on_path};
+use crate::apt;
+use crate::process::{Program, on_path};
 
 /// The compiler, its cargo, the source of std, and a linker that knows wasm.
 const PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "lld-22"];
@@ -53,28 +53,20 @@ impl DebianToolchain {
         Ok(Self { wasm_linker })
     }
 
-    /// Installs the packages where that takes no question: as root, where apt-get exists.
+    /// Whether it makes programs for the browser, and not only checks and libraries.
+    pub(crate) fn links_wasm(&self) -> bool {
+        self.wasm_linker.is_some()
+    }
+
+    /// Installs the packages where that takes no question.
     pub(crate) fn install() -> Result<Self, String> {
-        let is_root = Program::new("id")
-            .args(["-u"])
-            .answer()
-            .is_some_and(|id| id == "0");
-        if !on_path("apt-get") || !is_root {
-            return Err("apt-get cannot be used: it is missing, or this is not root".into());
-        }
-        let packages = PACKAGES.iter().copied();
-        let install = ["install", "-y", "--no-install-recommends"]
-            .into_iter()
-            .chain(packages);
-        apt_get(["update"])
-            .and_then(|()| apt_get(install))
-            .map_err(|failure| failure.to_string())?;
+        apt::install(&PACKAGES)?;
         Self::installed()
     }
 
     /// What a person types to get this toolchain.
     pub(crate) fn remedy() -> String {
-        format!("on Debian, `apt-get install {}`", PACKAGES.join(" "))
+        apt::remedy(&PACKAGES)
     }
 
     /// Debian's cargo, set up to build std for `target` from source.
@@ -97,21 +89,6 @@ impl DebianToolchain {
             None => program,
         }
     }
-}
-
-/// Another apt-get may be at work: wait for its lock, but not for ever.
-fn apt_get<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<(), Failure> {
-    Program::new("apt-get")
-        .args([
-            "-qq",
-            "-o",
-            "DPkg::Lock::Timeout=300",
-            "-o",
-            "Dpkg::Use-Pty=0",
-        ])
-        .args(arguments)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .run_within(Duration::from_secs(900))
 }
 
 fn rustc(arguments: &[&str]) -> Option<String> {

@@ -3,10 +3,19 @@
 //! In the order in which a run flows: [`suite`] walks through the [`steps`], a step starts
 //! programs through [`process`], and what is no program is here: [`tidy`] checks what no
 //! compiler can, [`wasm_toolchain`] finds a compiler for the browser (with [`debian`] as
-//! the way without downloads from rustup), and [`foreign`] checks the other platforms.
+//! the way without downloads from rustup), [`client`] builds, packs and tests the browser
+//! client in [`browsers`] and on [`node`], and [`foreign`] checks the other platforms.
+//! What may be installed without a question comes through [`apt`].
+//!
+//! This tool compiles in seconds, so that the quick steps start quickly. What takes longer
+//! to compile, wasm-bindgen's own libraries, is in the tool `xtask/wasm` beside it.
 
+mod apt;
+mod browsers;
+mod client;
 mod debian;
 mod foreign;
+mod node;
 mod process;
 mod steps;
 mod stopwatch;
@@ -42,6 +51,12 @@ enum Task {
         #[arg(long, conflicts_with = "only")]
         list: bool,
     },
+    /// Build the browser client into wasm-client/pkg, and print how large it is
+    Wasm {
+        /// The cargo profile; sizes are held to their limits with the one that ships only
+        #[arg(long, default_value = client::SHIPPED)]
+        profile: String,
+    },
     /// Build the decision core for the browser, with the wasm toolchain that is found
     WasmCheck,
 }
@@ -66,6 +81,7 @@ fn run(task: Task) -> Result<(), Failure> {
             let workspace = Workspace::find()?;
             suite::run(&workspace, &Choice::of(steps::ALL, &only)?)
         }
+        Task::Wasm { profile } => client::package(&Workspace::find()?, &profile),
         Task::WasmCheck => {
             let workspace = Workspace::find()?;
             WasmToolchain::find(&workspace)?.build_decision_core(&workspace)

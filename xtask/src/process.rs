@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -119,6 +119,21 @@ impl Program {
         output.status.success().then(|| text.trim().to_owned())
     }
 
+    /// Shows the command line, runs it, demands success, and returns what it prints; what it
+    /// says besides goes to the terminal.
+    pub(crate) fn capture(mut self) -> Result<String, Failure> {
+        println!("    $ {self}");
+        let output = self
+            .command
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .output()
+            .map_err(|error| self.not_started(&error))?;
+        self.demand_success(output.status)?;
+        String::from_utf8(output.stdout)
+            .map_err(|_| Failure::new(format!("`{self}` did not print text")))
+    }
+
     fn not_started(&self, error: &std::io::Error) -> Failure {
         Failure::new(format!("`{self}` could not be started: {error}"))
     }
@@ -164,9 +179,15 @@ fn wait_within(child: &mut Child, limit: Duration) -> std::io::Result<Option<Exi
 
 /// Whether a program of this name can be started from `PATH`.
 pub(crate) fn on_path(name: &str) -> bool {
+    find_on_path(name).is_some()
+}
+
+/// The program of this name that `PATH` leads to.
+pub(crate) fn find_on_path(name: &str) -> Option<PathBuf> {
     let file: OsString = format!("{name}{}", env::consts::EXE_SUFFIX).into();
     let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).any(|dir| dir.join(&file).is_file())
+    let mut candidates = env::split_paths(&path).map(|dir| dir.join(&file));
+    candidates.find(|candidate| candidate.is_file())
 }
 
 #[cfg(test)]
@@ -209,6 +230,16 @@ mod tests {
             .args(["-c", "exit 0"])
             .run()
             .expect("it succeeds");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_a_program_prints_is_returned_whole() {
+        let prints = Program::new("sh").args(["-c", "echo one; echo two >&2"]);
+        assert_eq!(prints.capture().expect("it succeeds"), "one\n");
+        let fails = Program::new("sh").args(["-c", "echo one; exit 3"]);
+        let failure = fails.capture().expect_err("it fails");
+        assert!(failure.to_string().contains("exit status: 3"), "{failure}");
     }
 
     #[cfg(unix)]

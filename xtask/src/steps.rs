@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::client;
 use crate::foreign;
 use crate::process::{Failure, on_path};
 use crate::suite::{Ending, Step};
@@ -60,6 +61,36 @@ pub(crate) static ALL: &[Step] = &[
         name: "wasm-core",
         what: "the decision core, for the browser",
         run: wasm_core,
+    },
+    Step {
+        name: "clippy-wasm",
+        what: "lints, the browser client alone and the tests of its pages",
+        run: client::clippy,
+    },
+    Step {
+        name: "wasm",
+        what: "the browser client as an npm package, and its sizes",
+        run: client::build,
+    },
+    Step {
+        name: "npm-pack",
+        what: "the tarball of the npm package, file by file",
+        run: client::pack,
+    },
+    Step {
+        name: "wasm-chromium",
+        what: "the tests of the browser client, in Chromium",
+        run: client::test_in_chromium,
+    },
+    Step {
+        name: "browser",
+        what: "pages in Chromium; the tarball in Node, bundlers, TypeScript",
+        run: client::test_pages,
+    },
+    Step {
+        name: "wasm-firefox",
+        what: "the tests of the browser client, in Firefox",
+        run: client::test_in_firefox,
     },
     Step {
         name: "check-windows",

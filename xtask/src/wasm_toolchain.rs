@@ -140,7 +140,14 @@ fn rustup(workspace: &Workspace, forced: bool) -> Result<WasmToolchain, String> 
 }
 
 fn debian() -> Result<WasmToolchain, String> {
-    let toolchain = DebianToolchain::installed().or_else(|lack| {
+    let complete = DebianToolchain::installed().and_then(|toolchain| {
+        let lack = "there is no linker that knows wasm";
+        toolchain
+            .links_wasm()
+            .then_some(toolchain)
+            .ok_or_else(|| lack.into())
+    });
+    let toolchain = complete.or_else(|lack: String| {
         println!("    wasm toolchain: Debian's must be installed first: {lack}");
         DebianToolchain::install().map_err(|reason| format!("{lack}, and {reason}"))
     })?;

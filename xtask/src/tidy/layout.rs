@@ -30,9 +30,7 @@ pub(super) fn check(file: &SourceFile) -> Vec<Complaint> {
             let message = format!("{columns} columns, at most {COLUMNS_MAX}");
             complaints.push(Complaint::new(file, number, message));
         }
-        if file.extension() == "rs"
-            && let Some(c) = line.chars().find(|c| !c.is_ascii())
-        {
+        if let Some(c) = line.chars().find(|c| !c.is_ascii()) {
             let message = format!("{c:?} is not ASCII; in a literal write it as an escape");
             complaints.push(Complaint::new(file, number, message));
         }
@@ -106,11 +104,13 @@ mod tests {
     }
 
     #[test]
-    fn rust_is_ascii_also_in_comments() {
-        let found = complaints("a.rs", "// fine\n// gr\u{fc}n\n");
-        assert_eq!(found.len(), 1);
-        assert_eq!(found[0].0, 2);
-        assert!(complaints("a.js", "// gr\u{fc}n\n").is_empty());
+    fn sources_are_ascii_also_in_comments() {
+        for path in ["a.rs", "a.js", "a.mjs", "a.d.ts", "a.tsx"] {
+            let found = complaints(path, "// fine\n// gr\u{fc}n\n");
+            assert_eq!(found.len(), 1, "{path}");
+            assert_eq!(found[0].0, 2, "{path}");
+        }
+        assert!(complaints("a.md", "gr\u{fc}n\n").is_empty());
     }
 
     #[test]

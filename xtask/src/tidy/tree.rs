@@ -8,7 +8,7 @@ use super::rust_code;
 use crate::process::Failure;
 
 /// What a rule can be about; everything else in the checkout is left unread.
-const EXTENSIONS: [&str; 6] = ["rs", "js", "mjs", "ts", "tsx", "md"];
+const EXTENSIONS: [&str; 8] = ["rs", "js", "cjs", "mjs", "jsx", "ts", "tsx", "md"];
 
 /// Where builds, package managers and fuzzers write; hidden directories are passed over
 /// as well.

@@ -6,11 +6,45 @@ use super::{Complaint, SourceFile};
 /// Macros that stand for work that was not done.
 const UNFINISHED: [&str; 3] = ["todo", "unimplemented", "dbg"];
 
-/// Looks at Rust code for them, comments and literals left out.
+/// What does the same in the tests and modules of JavaScript and TypeScript.
+const UNFINISHED_SCRIPT: [&str; 7] = [
+    "debugger;",
+    "describe.only(",
+    "describe.skip(",
+    "it.only(",
+    "it.skip(",
+    "test.only(",
+    "test.skip(",
+];
+
+/// Looks for them, in Rust with comments and literals left out.
 pub(super) fn check(file: &SourceFile) -> Vec<Complaint> {
-    let Some(code) = &file.code else {
-        return Vec::new();
-    };
+    match (&file.code, file.extension()) {
+        (Some(code), _) => rust(file, code),
+        (None, "md") => Vec::new(),
+        (None, _) => script(file),
+    }
+}
+
+fn script(file: &SourceFile) -> Vec<Complaint> {
+    let mut complaints = Vec::new();
+    for (line, number) in file.text.lines().zip(1..) {
+        let found = UNFINISHED_SCRIPT.iter().find(|text| has_word(line, text));
+        let found = found.filter(|_| !line.trim_start().starts_with("//"));
+        complaints.extend(
+            found.map(|text| Complaint::new(file, number, format!("`{text}` must not stay"))),
+        );
+    }
+    complaints
+}
+
+/// `submit.skip(` is another word than `it.skip(`.
+fn has_word(line: &str, text: &str) -> bool {
+    let mut places = line.match_indices(text);
+    places.any(|(at, _)| !line[..at].ends_with(char::is_alphanumeric))
+}
+
+fn rust(file: &SourceFile, code: &str) -> Vec<Complaint> {
     let mut complaints = Vec::new();
     for word in words(code) {
         if UNFINISHED.contains(&word.text) && word.after.trim_start().starts_with('!') {
@@ -72,7 +106,19 @@ mod tests {
     }
 
     #[test]
-    fn only_rust_is_looked_at() {
-        assert_eq!(check(&SourceFile::new("a.md", "todo!()")), []);
+    fn scripts_neither_stop_nor_leave_tests_out() {
+        let lines = |text: &str| {
+            let found = check(&SourceFile::new("tests/browser/tabs.mjs", text));
+            found.into_iter().map(|c| c.line).collect::<Vec<_>>()
+        };
+        for text in UNFINISHED_SCRIPT {
+            assert_eq!(lines(&format!("a();\n  {text}\n")), [2], "{text}");
+        }
+        assert_eq!(lines("// debugger;\nlist.only(1); submit.skip(2);\n"), []);
+    }
+
+    #[test]
+    fn documents_are_free() {
+        assert_eq!(check(&SourceFile::new("a.md", "todo!() debugger;")), []);
     }
 }

@@ -1,0 +1,153 @@
+// What an answer means. Not knowing is never treated as failure.
+
+import { IdempotencyError, NotSent, Rejected } from "./errors.js";
+import { STORED_BYTES_MAX, isA } from "./payload.js";
+
+const VERDICTS = ["success", "rejected", "retry", "unknown", "needs-reconcile"];
+const RECONCILE_CODES = { 409: ["interrupted", "stale-key"], 422: ["mismatch"] };
+const KNOWN_CODES = ["in-progress", "interrupted", "stale-key", "mismatch"];
+// What a stored response keeps of its headers.
+const STORED_HEADERS = [
+  "content-language",
+  "content-type",
+  "etag",
+  "idempotency-key",
+  "idempotency-replayed",
+  "last-modified",
+  "location",
+  "request-id",
+  "retry-after",
+  "x-request-id",
+];
+
+export const isResponse = (value) => isA(value, "Response");
+
+/**
+ * Judges what `send` resolved to or threw: the verdict ("stop" is unknown, and not to be
+ * retried), and whether the attempt may have happened.
+ */
+export async function judge(answer, isThrown, classify, now) {
+  const headers = headersOf(answer);
+  const isReplayed = headers("idempotency-replayed") === "true";
+  const judged = {
+    verdict: "success",
+    isReplayed,
+    isInDoubt: true,
+    retryAfterMs: retryAfter(headers("retry-after"), now),
+  };
+  const wanted = classify?.(answer);
+  if (wanted !== undefined) {
+    if (!VERDICTS.includes(wanted)) {
+      throw new IdempotencyError("options", `classify must return ${VERDICTS.join(", ")}.`);
+    }
+    return { ...judged, verdict: wanted };
+  }
+  if (!isThrown && !isResponse(answer)) return judged;
+  if (answer instanceof NotSent) return { ...judged, verdict: "retry", isInDoubt: false };
+  if (answer instanceof Rejected) return { ...judged, verdict: "rejected" };
+  const status = [answer?.status, answer?.statusCode, answer?.response?.status].find(
+    Number.isFinite,
+  );
+  if ((answer?.response ?? answer)?.redirected) return { ...judged, verdict: "unknown" };
+  judged.verdict = await byStatus(status, answer, isThrown, judged);
+  judged.isInDoubt = status !== 425 && status !== 429;
+  return judged;
+}
+
+async function byStatus(status, answer, isThrown, { isReplayed, retryAfterMs }) {
+  if (status >= 200 && status < 300) return isThrown ? "unknown" : "success";
+  if (!(status >= 400)) return "unknown";
+  if (status >= 500) return isReplayed ? "needs-reconcile" : "retry";
+  if (status in RECONCILE_CODES) {
+    let code;
+    try {
+      code = await codeOf(answer);
+    } catch {
+      // Headers came and the body did not: what the server meant is not known.
+      return "unknown";
+    }
+    if (RECONCILE_CODES[status].includes(code)) return "needs-reconcile";
+    const isBusy = code === "in-progress" || retryAfterMs !== undefined;
+    if (status === 409 && isBusy && !isReplayed) return "retry";
+  }
+  if (isReplayed) return "rejected";
+  if (status === 425 || status === 429) return "retry";
+  return status === 401 ? "stop" : "rejected";
+}
+
+/** The machine code of a refusal: from the error, else from a clone of an unread response. */
+async function codeOf(answer) {
+  const bodies = [answer, answer?.body, answer?.data, answer?.response?.data];
+  const code = bodies.map((body) => body?.code).find((code) => KNOWN_CODES.includes(code));
+  const response = [answer, answer?.response].find(isResponse);
+  if (code || !response || response.bodyUsed) return code;
+  const text = await response.clone().text();
+  try {
+    return JSON.parse(text)?.code;
+  } catch {
+    return undefined;
+  }
+}
+
+function headersOf(answer) {
+  const headers = answer?.headers ?? answer?.response?.headers;
+  return (name) => {
+    if (typeof headers?.get === "function") return headers.get(name) ?? undefined;
+    const key = Object.keys(headers ?? {}).find((key) => key.toLowerCase() === name);
+    return key && headers[key];
+  };
+}
+
+/** Seconds, or a date. */
+function retryAfter(text, now) {
+  if (!text) return undefined;
+  const ms = /^\s*\d+\s*$/.test(text) ? Number(text) * 1000 : Date.parse(text) - now;
+  return Number.isNaN(ms) ? undefined : Math.max(0, ms);
+}
+
+/** Reads a response to its end, so that each caller can have a copy of its own. */
+export async function buffered(response) {
+  const { status, statusText, url } = response;
+  const body = await response.arrayBuffer();
+  return { kind: "response", status, statusText, url, headers: [...response.headers], body };
+}
+
+/** A response from what was read of one. */
+function copy({ status, statusText, url, headers, body }) {
+  // A response that has no body by its status refuses even an empty one.
+  const isEmpty = [101, 204, 205, 304].includes(status);
+  const response = new Response(isEmpty ? null : body, { status, statusText, headers });
+  Object.defineProperty(response, "url", { value: url });
+  return response;
+}
+
+/**
+ * The form of an outcome that is stored, or undefined where it cannot be. An outcome is held as
+ * `{ kind: "response", ... }`, `{ kind: "value", value }` or `{ kind: "error", error }`.
+ */
+export function storableOutcome(core, held) {
+  if (held.kind === "response") {
+    if (held.body.byteLength > STORED_BYTES_MAX) return undefined;
+    return { ...held, headers: held.headers.filter(([name]) => STORED_HEADERS.includes(name)) };
+  }
+  try {
+    const plain = held.kind === "error" ? plainError(held.error) : held.value;
+    if (core.digest(plain, []).bytes > STORED_BYTES_MAX) return undefined;
+    return { kind: held.kind, [held.kind]: structuredClone(plain) };
+  } catch {
+    return undefined;
+  }
+}
+
+function plainError(error) {
+  const { name, message, status, statusCode, code } = Object(error);
+  return { name, message: message ?? String(error), status, statusCode, code };
+}
+
+/** An outcome as a caller gets it: of a response, each a copy. */
+export function handedOut(held) {
+  if (held.kind === "response") return copy(held);
+  if (held.kind === "value") return held.value;
+  const { error } = held;
+  return error instanceof Error ? error : Object.assign(new Error(error?.message), error);
+}

@@ -1,0 +1,43 @@
+// The errors that callers meet. Each says what is true now and what to do.
+
+/** Every refusal and every unknown outcome, with a code of a closed list. */
+export class IdempotencyError extends Error {
+  constructor(code, message, details = {}) {
+    super(message, "cause" in details ? { cause: details.cause } : undefined);
+    this.name = "IdempotencyError";
+    this.code = code;
+    if (details.intent) this.intent = details.intent;
+  }
+}
+
+/** Thrown by `send`: it was certainly not sent. */
+export class NotSent extends Error {
+  name = "NotSent";
+}
+
+/** Thrown by `send`: it was definitely refused. */
+export class Rejected extends Error {
+  name = "Rejected";
+}
+
+const SENTENCES = {
+  "in-progress": "Another attempt of this operation is running; wait for its outcome.",
+  unresolved:
+    "An earlier intent of this operation asked for something else, and its outcome is not known;" +
+    " resume, resolve or abandon it.",
+  "needs-reconcile":
+    "Only the server can tell whether this happened; look it up there, then call resolve().",
+  abandoned: "This intent was given up; submit again to start a new one.",
+  "outcome-lost":
+    "This has ended, but its outcome is not stored any more; look it up on the server.",
+  "key-lost":
+    "The stored key is gone, so whether this happened is not known; look it up on the server.",
+  "payload-needed": "The payload was not stored; call submit() with the same payload.",
+  aborted: "Nobody waits any more. Whether it happened is not known; a key that was sent is kept.",
+  closed: "This client is closed; open another one.",
+};
+
+/** An error with the sentence of its code. */
+export function refusal(code, details) {
+  return new IdempotencyError(code, SENTENCES[code], details);
+}

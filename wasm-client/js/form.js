@@ -1,0 +1,125 @@
+// A form that cannot be sent twice.
+//
+// Buttons are never disabled: that drops the button's value and the focus. What holds is the
+// claim; `aria-busy` and `aria-disabled` only say so.
+
+import { refusal } from "./errors.js";
+import { checkOperation, invalid } from "./settings.js";
+
+const KEY_FIELD = "_idempotency_key";
+// What was sent this long ago is resumed without asking.
+const RESUMED_WITHIN_MS = 5 * 60 * 1000;
+const SENSITIVE = 'input[type="password"], [autocomplete*="cc-"], [autocomplete*="password"]';
+
+/** Guards a form; what comes back ends that. `follow` claims and sends under the client's eyes. */
+export function guardForm(client, form, options = {}, follow, clock) {
+  const { send, exclude = [], onOutcome, onError, mode = "fetch" } = options;
+  const operation = checkOperation(options.operation);
+  const isNative = mode === "native";
+  if (!isNative && mode !== "fetch") throw invalid("mode", '"fetch" or "native"');
+  if (!isNative && typeof send !== "function") throw invalid("send", "a function");
+  if (!(form instanceof HTMLFormElement)) throw invalid("form", "a form element");
+  const buttons = () =>
+    [...form.elements, ...form.querySelectorAll('[type="image"]')].filter(isSubmit);
+  for (const button of [undefined, ...buttons()]) check(form, button);
+  let running = 0;
+  let isPassing = false;
+
+  async function onSubmit(event) {
+    if (event.defaultPrevented || isPassing) return;
+    event.preventDefault();
+    const { submitter } = event;
+    const payload = dataOf(form, submitter);
+    const asking = new FormData();
+    for (const [name, value] of payload) {
+      if (name !== KEY_FIELD && !exclude.includes(name)) asking.append(name, value);
+    }
+    const isStorable = ![...form.elements].some((field) => field.matches(SENSITIVE));
+    await settle(async () => {
+      check(form, submitter);
+      const ended = follow(operation, send ?? noSend, payload, asking, isStorable, isNative);
+      return isNative ? pass(await ended, submitter) : ended;
+    });
+  }
+
+  /** Lets the browser send the form itself, with the key in a hidden field. */
+  function pass({ key }, submitter) {
+    const field = form.elements[KEY_FIELD] ?? document.createElement("input");
+    Object.assign(field, { type: "hidden", name: KEY_FIELD, value: key });
+    form.append(field);
+    isPassing = true;
+    try {
+      form.requestSubmit(submitter);
+    } finally {
+      isPassing = false;
+    }
+  }
+
+  async function settle(work) {
+    if (running++ === 0) mark(form, buttons());
+    try {
+      const outcome = await work();
+      if (outcome) onOutcome?.(outcome);
+    } catch (error) {
+      onError?.(error);
+    } finally {
+      if (--running === 0) unmark(form, buttons());
+    }
+  }
+
+  /** What an earlier page life left: resumed while it is fresh, shown to the user later. */
+  async function pickUp() {
+    try {
+      const intent = (await client.pending()).find((one) => one.operation === operation);
+      const age = clock.now() - (intent?.firstSentAt ?? intent?.createdAt);
+      if (age > RESUMED_WITHIN_MS || intent?.hasPayload === false) {
+        throw refusal("unresolved", { intent });
+      }
+      const resumed = () => client.resume(operation, send);
+      if (intent) return await settle(resumed);
+      // An outcome may have come before its receipt was shown.
+      const outcome = await resumed();
+      if (outcome) onOutcome?.(outcome);
+    } catch (error) {
+      onError?.(error);
+    }
+  }
+
+  form.addEventListener("submit", onSubmit);
+  if (!isNative) pickUp();
+  return () => form.removeEventListener("submit", onSubmit);
+}
+
+const isSubmit = ({ type }) => type === "submit" || type === "image";
+
+function noSend() {}
+
+/** What sends the form elsewhere or otherwise would not be guarded. */
+function check(form, button) {
+  const method = button?.getAttribute("formmethod") ?? form.getAttribute("method");
+  if (method?.toLowerCase() === "dialog") throw invalid("form", "one that is sent, not a dialog");
+  if (button?.hasAttribute("formaction") || button?.hasAttribute("formmethod")) {
+    throw invalid("form", "one whose buttons have no formaction and no formmethod");
+  }
+}
+
+function dataOf(form, submitter) {
+  try {
+    return new FormData(form, submitter);
+  } catch {
+    // A browser that does not know the second argument.
+    const data = new FormData(form);
+    if (submitter?.name) data.append(submitter.name, submitter.value);
+    return data;
+  }
+}
+
+function mark(form, buttons) {
+  form.setAttribute("aria-busy", "true");
+  for (const button of buttons) button.setAttribute("aria-disabled", "true");
+}
+
+function unmark(form, buttons) {
+  form.removeAttribute("aria-busy");
+  for (const button of buttons) button.removeAttribute("aria-disabled");
+}

@@ -1,0 +1,166 @@
+// The connection to IndexedDB. What happens inside a transaction is the core's affair; here are
+// opening, time limits, and the ways in which a browser takes a database away.
+
+import { IdempotencyError } from "./errors.js";
+
+/** Why nothing was written, in a sentence. */
+export function storageError(cause) {
+  if (cause instanceof IdempotencyError) return cause;
+  const reason =
+    cause === "unreadable"
+      ? "it was written by a newer version or is not ours; reload the page"
+      : (cause?.name ?? cause);
+  return new IdempotencyError(
+    "storage",
+    `The store cannot be used (${reason}), so nothing more was sent;` +
+      " free or allow storage, then try again.",
+    { cause },
+  );
+}
+
+/** The intent store of every page that may use IndexedDB. */
+export class IndexedDbStore {
+  mode = "indexeddb";
+  #core;
+  #factory;
+  #name;
+  #limitMs;
+  #now;
+  #connection;
+
+  constructor(core, factory, settings, clock) {
+    this.#core = core;
+    this.#factory = factory;
+    this.#name = settings.dbName;
+    this.#limitMs = settings.openTimeoutMs;
+    this.#now = clock.now;
+  }
+
+  /** Opens it now, so that a caller learns of trouble before it is needed. */
+  open() {
+    this.#connection ??= this.#connect().catch((error) => {
+      this.#connection = undefined;
+      throw error;
+    });
+    return this.#connection;
+  }
+
+  apply(command) {
+    return this.#run(({ database, salt }, outcome) =>
+      this.#core.applyTo(database, salt, command, this.#now, outcome),
+    );
+  }
+
+  list(principal) {
+    return this.#run(({ database }, outcome) => this.#core.listOf(database, principal, outcome));
+  }
+
+  clear(principal) {
+    return this.#run(({ database }, outcome) => this.#core.clearOf(database, principal, outcome));
+  }
+
+  sweep(max) {
+    return this.#run(({ database }, outcome) =>
+      this.#core.sweepOf(database, this.#now(), max, outcome),
+    );
+  }
+
+  close() {
+    this.#connection?.then(
+      ({ database }) => database.close(),
+      () => {},
+    );
+    this.#connection = undefined;
+  }
+
+  async #connect() {
+    // Without a version number, so that no page is ever too old for the database.
+    const request = this.#factory.open(this.#name);
+    request.onupgradeneeded = () => {
+      try {
+        this.#core.createStores(request.result);
+      } catch {
+        request.transaction.abort();
+      }
+    };
+    const database = await this.#opened(request);
+    try {
+      const outcome = {};
+      const salt = await this.#ended(this.#core.readSalt(database, outcome), outcome);
+      const lost = () => this.#lose(database);
+      database.onversionchange = lost;
+      database.onclose = lost;
+      return { database, salt };
+    } catch (error) {
+      database.close();
+      throw error;
+    }
+  }
+
+  #opened(request) {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        // Nobody waits for it any more, and an open one would hold up whoever removes it.
+        request.onsuccess = () => request.result.close();
+        reject("it did not open in time");
+      }, this.#limitMs);
+      request.onsuccess = () => {
+        clearTimeout(timer);
+        resolve(request.result);
+      };
+      request.onerror = () => {
+        clearTimeout(timer);
+        reject(request.error);
+      };
+    });
+  }
+
+  /** Another page upgrades or removes the database, or the browser has taken it. */
+  #lose(database) {
+    database.close();
+    this.#connection = undefined;
+  }
+
+  async #run(start) {
+    for (let isAgain = false; ; isAgain = true) {
+      try {
+        const connection = await this.open();
+        const outcome = {};
+        let transaction;
+        try {
+          transaction = start(connection, outcome);
+        } catch (error) {
+          // The connection is closing: whoever wanted that has it now, so open anew, once.
+          if (isAgain || error?.name !== "InvalidStateError") throw error;
+          this.#lose(connection.database);
+          continue;
+        }
+        return await this.#ended(transaction, outcome);
+      } catch (error) {
+        throw storageError(error);
+      }
+    }
+  }
+
+  /** An answer counts once its transaction has committed. */
+  #ended(transaction, outcome) {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        reject("it did not answer in time");
+        try {
+          transaction.abort();
+        } catch {
+          // It commits at this very moment; the key then waits for a resume.
+        }
+      }, this.#limitMs);
+      transaction.oncomplete = () => {
+        clearTimeout(timer);
+        resolve(outcome.answer);
+      };
+      transaction.onabort = () => {
+        clearTimeout(timer);
+        reject(outcome.error ?? transaction.error ?? "it was closed");
+      };
+    });
+  }
+}

@@ -1,0 +1,381 @@
+// One intent, followed from the lock over the claim and its attempts to an outcome.
+
+import { buffered, handedOut, isResponse, judge, storableOutcome } from "./answers.js";
+import { IdempotencyError, refusal } from "./errors.js";
+import { acquire, slotName } from "./locks.js";
+import { restored } from "./payload.js";
+
+// Without locks a waiter asks again after this time, should no hint of a change arrive.
+const POLL_MS = 1000;
+// What an outcome takes along of what is due.
+const SWEPT_AT_ONCE = 4;
+
+/** The intent as callers see it. */
+export function pendingIntent(record, { retentionMs }, now) {
+  const { operation, key, createdAt, firstSentAt, attempts } = record;
+  const isOpen = record.state === "claimed" && firstSentAt !== null;
+  const state = isOpen && now >= firstSentAt + retentionMs ? "needs-reconcile" : record.state;
+  return {
+    operation,
+    key,
+    state,
+    createdAt,
+    firstSentAt,
+    attempts,
+    hasPayload: "payload" in record,
+  };
+}
+
+/**
+ * Follows a call to its end. Resolves to what every caller of the slot in this page gets:
+ * `{ status, record, state, held }`, or null where a resume finds nothing.
+ */
+export class Pursuit {
+  #page;
+  #call;
+  #name;
+  #deadlineAt;
+  #waitsSince;
+  #seen = {};
+
+  constructor(page, call) {
+    this.#page = page;
+    this.#call = call;
+    this.#name = slotName(page.settings.dbName, call.slot);
+    this.#deadlineAt = call.calledAt + call.options.deadlineMs;
+  }
+
+  async outcome() {
+    for (;;) {
+      const lease = await this.#lease();
+      if (lease.ended !== undefined) return lease.ended;
+      try {
+        const ended = await this.#underLock(lease);
+        if (ended !== undefined) return ended;
+      } finally {
+        lease.release();
+      }
+      await this.#beforeAnotherRound(lease);
+    }
+  }
+
+  /** The lock of the slot; or, while others hold it, an end that needs none. */
+  async #lease() {
+    const { locks, settings, clock } = this.#page;
+    if (!locks) return { lock: "lease", isLost: false, release() {} };
+    const free = await acquire(locks, this.#name, { ifAvailable: true });
+    if (free) return free;
+    this.#waitsSince ??= clock.now();
+    for (;;) {
+      const look = await this.#claim("held", {});
+      if (look.decision !== "wait") return { ended: this.#conclude(look), release() {} };
+      // A holder that makes attempts shows signs of life; the lease counts from the last one.
+      const heldAt = Math.max(this.#waitsSince, look.record?.heldAt ?? 0);
+      const leftMs = heldAt + settings.leaseMs - clock.now();
+      if (leftMs <= 0) return acquire(locks, this.#name, { steal: true });
+      const lease = await this.#waitForLock(leftMs);
+      if (lease) return lease;
+      this.#refuseWhenOver(look.record);
+    }
+  }
+
+  async #waitForLock(leftMs) {
+    const { locks, clock } = this.#page;
+    const giveUp = new AbortController();
+    const woken = new AbortController();
+    const stop = () => giveUp.abort();
+    this.#call.signal.addEventListener("abort", stop);
+    const ms = Math.min(leftMs, this.#deadlineAt - clock.now());
+    clock.wait(ms, woken.signal).then(stop);
+    try {
+      return await acquire(locks, this.#name, { signal: giveUp.signal });
+    } finally {
+      woken.abort();
+      this.#call.signal.removeEventListener("abort", stop);
+    }
+  }
+
+  /** After a round that decided nothing: somebody else is at it, and is to be left time. */
+  async #beforeAnotherRound({ lock }) {
+    const { clock, events } = this.#page;
+    this.#refuseWhenOver(this.#seen.record);
+    if (lock !== "lease") return;
+    const woken = new AbortController();
+    const ignore = events.onChange(() => woken.abort());
+    await clock.wait(Math.min(POLL_MS, this.#deadlineAt - clock.now()), woken.signal);
+    ignore();
+  }
+
+  #refuseWhenOver(record) {
+    if (this.#call.signal.aborted) throw this.#refusal("aborted", record);
+    if (this.#page.clock.now() >= this.#deadlineAt) throw this.#unknown(record);
+  }
+
+  /** Claims, attempts, settles. Nothing comes back where another holder took over. */
+  async #underLock(lease) {
+    if (lease.isLost) return undefined;
+    this.#checkPrincipal();
+    // A resume first has to see whether there is a payload to send.
+    const isSending = this.#isOnline() && this.#call.mayMint;
+    const claim = await this.#claim(lease.lock, {
+      isSending,
+      isStrict: this.#page.settings.durability === "strict",
+      payload: this.#call.ready.stored,
+    });
+    const { decision, record } = claim;
+    if (decision === "wait") return undefined;
+    if (decision !== "mint" && decision !== "resume") return this.#conclude(claim);
+    this.#page.events.changed();
+    if (decision === "mint") this.#emit("claimed", record);
+    if (this.#call.isOnlyClaim) return { status: "done", record };
+    const payload = this.#payload(record);
+    if (payload === undefined && !this.#call.mayMint) {
+      await this.#command("park", record, { inDoubt: claim.wasInDoubt });
+      throw this.#refusal("payload-needed", record);
+    }
+    return this.#attempts(lease, record, payload, isSending, Boolean(claim.wasInDoubt));
+  }
+
+  #payload(record) {
+    const stored = record.payload && restored(record.payload);
+    const { ready, prefersStored, mayMint } = this.#call;
+    return stored !== undefined && (prefersStored || !mayMint) ? stored : ready.payload;
+  }
+
+  async #attempts(lease, record, payload, isNoted, isInDoubt) {
+    const { options } = this.#call;
+    for (let count = 1; ; count++) {
+      if (!isNoted) {
+        const again = await this.#beginAttempt(lease, record, isInDoubt);
+        if (again.decision === "superseded") return undefined;
+        if (again.decision !== "resume") return this.#conclude(again);
+        ({ record } = again);
+      }
+      isNoted = false;
+      const answer = await this.#attempt(record, payload);
+      if (answer.verdict === "success") return this.#settle(record, "succeeded", answer.held);
+      if (answer.verdict === "rejected" && (!isInDoubt || answer.isReplayed)) {
+        return this.#settle(record, "rejected", answer.held);
+      }
+      isInDoubt ||= answer.isInDoubt && answer.verdict !== "stop" && answer.verdict !== "rejected";
+      // Another page has the lock now. It follows the same key; this one waits for its outcome.
+      if (lease.isLost) return undefined;
+      const wait = this.#delay(count, answer.retryAfterMs);
+      const mayRetry = answer.verdict === "retry" || answer.verdict === "unknown";
+      const isOver =
+        count >= options.maxAttempts || this.#page.clock.now() + wait >= this.#deadlineAt;
+      if (!mayRetry || isOver || this.#call.signal.aborted) {
+        throw await this.#park(record, isInDoubt, answer);
+      }
+      this.#emit("retry", record, { delayMs: wait });
+      await this.#page.clock.wait(wait, this.#call.signal);
+    }
+  }
+
+  /** The principal, the retention and the fence are checked before each attempt, in the store. */
+  async #beginAttempt(lease, record, isInDoubt) {
+    const { clock } = this.#page;
+    const { signal } = this.#call;
+    while (!this.#isOnline()) {
+      // An attempt that cannot leave is no attempt.
+      const woken = new AbortController();
+      const until = { signal: woken.signal };
+      for (const target of [globalThis, signal]) {
+        target.addEventListener?.(
+          target === signal ? "abort" : "online",
+          () => woken.abort(),
+          until,
+        );
+      }
+      await clock.wait(Math.min(POLL_MS, this.#deadlineAt - clock.now()), woken.signal);
+      woken.abort();
+      if (signal.aborted || clock.now() >= this.#deadlineAt) {
+        throw await this.#park(record, isInDoubt, {});
+      }
+    }
+    if (signal.aborted) throw await this.#park(record, isInDoubt, {});
+    if (lease.isLost) return { decision: "superseded" };
+    try {
+      this.#checkPrincipal();
+    } catch (error) {
+      await this.#park(record, isInDoubt, {});
+      throw error;
+    }
+    return this.#claim("mine", { fence: record.fence, isSending: true });
+  }
+
+  /** One attempt, within its time. What it leaves is an answer, never an exception. */
+  async #attempt(record, payload) {
+    const { settings, clock } = this.#page;
+    const { key, attempts } = record;
+    const { signal, options } = this.#call;
+    const controller = new AbortController();
+    const over = new AbortController();
+    const stopped = new Promise((resolve) => {
+      const stop = () => {
+        controller.abort();
+        const error = new Error("The attempt was stopped before it was answered.");
+        resolve({ verdict: "unknown", isInDoubt: true, held: { kind: "error", error } });
+      };
+      signal.addEventListener("abort", stop, { signal: over.signal });
+      const ms = Math.min(options.attemptTimeoutMs, this.#deadlineAt - clock.now());
+      clock.wait(ms, over.signal).then(() => over.signal.aborted || stop());
+    });
+    const header = settings.headerFormat === "raw" ? key : `"${key}"`;
+    this.#emit("attempt", record, { attempt: attempts });
+    const attempt = { key, header, attempt: attempts, signal: controller.signal, payload };
+    const answer = await Promise.race([this.#answer(attempt), stopped]);
+    over.abort();
+    return answer;
+  }
+
+  async #answer(attempt) {
+    const { settings, clock } = this.#page;
+    let answer;
+    let isThrown = false;
+    try {
+      answer = await this.#call.send(attempt);
+    } catch (error) {
+      answer = error;
+      isThrown = true;
+    }
+    let judged = { verdict: "unknown", isInDoubt: true };
+    try {
+      judged = await judge(answer, isThrown, settings.classify, clock.now());
+      if (isResponse(answer)) return { ...judged, held: await buffered(answer) };
+      const kind = isThrown ? "error" : "value";
+      return { ...judged, held: { kind, [kind]: answer } };
+    } catch (error) {
+      // The headers came and the body did not, so what they promise is not settled.
+      const isSettling = judged.verdict === "success" || judged.verdict === "rejected";
+      if (isSettling) judged = { verdict: "unknown", isInDoubt: true };
+      return { ...judged, held: { kind: "error", error } };
+    }
+  }
+
+  #delay(count, retryAfterMs = 0) {
+    const { baseMs, maxMs } = this.#call.options;
+    const most = Math.min(maxMs, baseMs * 2 ** (count - 1));
+    return Math.max(retryAfterMs, (most * (1 + Math.random())) / 2);
+  }
+
+  /** Notes an outcome. A success stays one, whatever becomes of its record. */
+  async #settle(record, state, held) {
+    const { core, events } = this.#page;
+    const value = storableOutcome(core, held);
+    let noted;
+    try {
+      const more = { state, value, hasValue: value !== undefined, sweepMax: SWEPT_AT_ONCE };
+      noted = await this.#command("settle", record, more);
+    } catch {
+      // Perhaps the value was too much. Without any record the next call gets a replay.
+      noted = await this.#command("settle", record, { state }).catch(() => undefined);
+    }
+    if (noted?.decision === "superseded") return undefined;
+    // Another attempt of the key may have settled it; then that is the outcome.
+    const first = noted?.record ?? record;
+    if (noted?.decision === "settled" && first.state !== state) {
+      return this.#conclude({
+        decision: first.valueUntil ? "joined" : "outcome-lost",
+        record: first,
+      });
+    }
+    this.#page.knows(first);
+    events.changed();
+    if (state === "succeeded") this.#emit("done", record);
+    return { status: "done", record, state, held };
+  }
+
+  /** Leaves the intent to whoever comes next; the error for those who waited here. */
+  async #park(record, isInDoubt, answer) {
+    const inDoubt = isInDoubt || answer.verdict === "needs-reconcile";
+    const parked = await this.#command("park", record, { inDoubt }).catch(() => undefined);
+    this.#page.events.changed();
+    const newest = parked?.record ?? record;
+    const cause = answer.held && handedOut(answer.held);
+    if (answer.verdict === "needs-reconcile")
+      return this.#refusal("needs-reconcile", newest, cause);
+    if (this.#call.signal.aborted) return this.#refusal("aborted", newest, cause);
+    return this.#unknown(newest, cause);
+  }
+
+  /** What a decision means for the callers, where nothing is left to be done. */
+  #conclude({ decision, record }) {
+    if (decision === "nothing") return null;
+    if (decision === "joined") {
+      const { state, value: held } = record;
+      this.#page.knows(record);
+      if (state === "succeeded") this.#emit("joined", record);
+      return { status: "joined", record, state, held };
+    }
+    if (decision === "needs-reconcile") this.#emit("expired", record);
+    throw this.#refusal(decision, record);
+  }
+
+  #unknown(record, cause) {
+    if (record) this.#emit("unknown", record);
+    const message =
+      "Whether it happened is not known; the key is kept: submit the same again or call resume().";
+    return new IdempotencyError("unknown", message, this.#details(record, cause));
+  }
+
+  #refusal(code, record, cause) {
+    return refusal(code, this.#details(record, cause));
+  }
+
+  #details(record, cause) {
+    const { settings, clock } = this.#page;
+    const intent = record && pendingIntent(record, settings, clock.now());
+    return cause === undefined ? { intent } : { intent, cause };
+  }
+
+  #checkPrincipal() {
+    if (this.#page.principal() !== this.#call.slot.principal) {
+      throw new IdempotencyError(
+        "principal",
+        "Another principal is signed in now; the intent waits for the one who began it.",
+      );
+    }
+  }
+
+  async #claim(lock, more) {
+    const { calledAt, mayMint, options } = this.#call;
+    const { settings } = this.#page;
+    const answer = await this.#send("claim", {
+      ...this.#seen,
+      lock,
+      calledAt,
+      mayMint,
+      digest: this.#call.ready.digest,
+      isRefusedBusy: options.ifBusy === "refuse",
+      isNewIntent: options.onChanged === "new-intent",
+      // A resume finds an outcome for as long as it is kept: its receipt was never seen.
+      joinMs: mayMint ? settings.joinMs : settings.outcomeMs,
+      ...more,
+    });
+    if (answer.record?.state === "claimed") {
+      const { key, number } = answer.record;
+      this.#seen = { key, number };
+    }
+    return answer;
+  }
+
+  #command(verb, { key, number, fence }, more) {
+    return this.#send(verb, { key, number, fence, ...more });
+  }
+
+  #send(verb, more) {
+    const { store, settings, holder } = this.#page;
+    const { retentionMs, leaseMs, joinMs, outcomeMs } = settings;
+    const command = { verb, ...this.#call.slot, holder, retentionMs, leaseMs, joinMs, outcomeMs };
+    return store.apply({ ...command, ...more });
+  }
+
+  #emit(type, { key }, more) {
+    this.#page.events.emit(type, { ...this.#call.slot, key, at: this.#page.clock.now() }, more);
+  }
+
+  #isOnline() {
+    return globalThis.navigator?.onLine !== false;
+  }
+}

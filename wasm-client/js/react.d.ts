@@ -1,0 +1,29 @@
+import { Attempt, Client, Outcome, PendingIntent, SubmitOptions } from "./client.js";
+
+export interface UseIdempotentSubmitOptions<T> extends SubmitOptions {
+  /** The client, or the promise of one. Make it once, outside of components. */
+  client: Client | Promise<Client>;
+  /** Names what is bought, like `pay:order-17`. */
+  operation: string;
+  send: (attempt: Attempt) => Promise<T>;
+}
+
+export interface IdempotentSubmit<P, T> {
+  submit(payload: P): Promise<Outcome<T>>;
+  resume(): Promise<Outcome<T> | null>;
+  /** Call it when the receipt is on the screen. False where there is no outcome. */
+  acknowledge(): Promise<boolean>;
+  status: "idle" | "pending" | "success" | "error";
+  outcome: Outcome<T> | null;
+  error: unknown;
+  /** The intent whose outcome is not known, if there is one: also of an earlier page life. */
+  pending: PendingIntent | null;
+}
+
+/**
+ * Submits through a client. On mount it resumes what an earlier page life sent within the last
+ * five minutes; what is older is in `pending` and waits for the user.
+ */
+export function useIdempotentSubmit<P = unknown, T = unknown>(
+  options: UseIdempotentSubmitOptions<T>,
+): IdempotentSubmit<P, T>;

@@ -1,0 +1,33 @@
+//! A key: UUIDv7, so that the server's records lie in the order of time.
+
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use uuid::Builder;
+use wasm_bindgen::JsValue;
+
+/// What a browser without a source of random numbers rejects with.
+const NO_RANDOMNESS: &str = "no-randomness";
+
+/// A new key for the time `now_ms`.
+pub(crate) fn new_key(now_ms: f64) -> Result<String, JsValue> {
+    let mut random = [0; 10];
+    fill(&mut random)?;
+    let uuid = Builder::from_unix_timestamp_millis(unix_ms(now_ms), &random).into_uuid();
+    let mut text = [0; 36];
+    Ok(uuid.hyphenated().encode_lower(&mut text).to_owned())
+}
+
+/// Fills `bytes` with random ones.
+pub(crate) fn fill(bytes: &mut [u8]) -> Result<(), JsValue> {
+    getrandom::fill(bytes).map_err(|_| NO_RANDOMNESS.into())
+}
+
+/// Milliseconds as JavaScript counts them; what lies before 1970 is 1970.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the cast stops at both ends, and a fraction of a millisecond is of no use"
+)]
+pub(crate) const fn unix_ms(ms: f64) -> u64 {
+    ms as u64
+}

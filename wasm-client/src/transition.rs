@@ -1,0 +1,351 @@
+//! What a command makes of the records of its slot: the answer, and what is to be written.
+//!
+//! Pure but for the JavaScript objects it reads and makes, so that every store applies the same
+//! transitions: IndexedDB inside one transaction, the others in one synchronous step.
+
+use idempotency_ledger::decision::{
+    Call, IfBusy, IntentDecision, OnChanged, Slot, SlotLock, decide_intent,
+};
+use idempotency_ledger::{Fingerprint, Key};
+use js_sys::{Array, Object, Uint8Array};
+use wasm_bindgen::prelude::*;
+
+use crate::bindings::Members;
+use crate::keys;
+use crate::record::{self, IntentRecord, RECORD_VERSION, UNREADABLE, slot_of, span, timestamp};
+
+/// The records of a slot that can matter to a command.
+pub(crate) struct Found {
+    /// The newest intent of the slot.
+    pub(crate) newest: Option<IntentRecord>,
+    /// The intent that the caller has seen, if it is not the newest any more.
+    pub(crate) seen: Option<IntentRecord>,
+}
+
+impl Found {
+    /// From two values that may be undefined.
+    pub(crate) fn of(newest: JsValue, seen: JsValue) -> Self {
+        let record = |value: JsValue| value.is_object().then(|| value.unchecked_into());
+        Self {
+            newest: record(newest),
+            seen: record(seen),
+        }
+    }
+
+    /// The record that speaks to the caller: its own intent, wherever that is, else the newest.
+    fn speaking(&self, command: &Members) -> Option<&IntentRecord> {
+        self.own(command).or(self.newest.as_ref())
+    }
+
+    /// The caller's own intent.
+    fn own(&self, command: &Members) -> Option<&IntentRecord> {
+        let key = command.get("key");
+        [&self.newest, &self.seen]
+            .into_iter()
+            .flatten()
+            .find(|record| record.get("key") == key)
+    }
+
+    /// The caller's own intent, while it is open.
+    fn own_claimed(&self, command: &Members) -> Option<&IntentRecord> {
+        self.own(command)
+            .filter(|record| record.is_state("claimed"))
+    }
+}
+
+/// Applies one command; nothing is written by it, and the answer says what is to be written.
+pub(crate) fn transition(
+    command: &Members,
+    found: &Found,
+    salt: &[u8],
+    now_ms: f64,
+) -> Result<Members, JsValue> {
+    // A record of another version is refused before anything is changed in it.
+    slot_of(found.newest.as_ref(), now_ms)?;
+    slot_of(found.seen.as_ref(), now_ms)?;
+    match command.text("verb").unwrap_or_default().as_str() {
+        "claim" => claim(command, found, salt, now_ms),
+        "settle" => Ok(settle(command, found, now_ms)),
+        "park" => Ok(park(command, found)),
+        "acknowledge" => acknowledge(command, found, now_ms),
+        "abandon" => Ok(abandon(command, found, now_ms)),
+        _ => Err(UNREADABLE.into()),
+    }
+}
+
+fn answer(decision: &str, record: Option<&IntentRecord>) -> Members {
+    let answer: Members = Object::new().unchecked_into();
+    answer.set("decision", decision.into());
+    if let Some(record) = record {
+        answer.set("record", record.into());
+    }
+    answer.set("puts", Array::new().into());
+    answer
+}
+
+fn written(decision: &str, record: &IntentRecord) -> Members {
+    let answer = answer(decision, Some(record));
+    answer.set("puts", Array::of1(record).into());
+    answer
+}
+
+/// Asks for the slot: before the lock is held only to look, under the lock to claim, and once
+/// more before every further attempt.
+fn claim(command: &Members, found: &Found, salt: &[u8], now_ms: f64) -> Result<Members, JsValue> {
+    let speaking = found.speaking(command);
+    let slot = slot_of(speaking, now_ms)?;
+    let fingerprint = fingerprint(command, &slot, salt);
+    let seen = command.text("key").and_then(|key| Key::new(key).ok());
+    let lock = lock(command, speaking, now_ms);
+    let is_refused_busy = command.is("isRefusedBusy");
+    let is_new_intent = command.is("isNewIntent");
+    let call = Call {
+        fingerprint: &fingerprint,
+        called_at: timestamp(command.count("calledAt")),
+        seen: seen.as_ref(),
+        if_busy: if is_refused_busy {
+            IfBusy::Refuse
+        } else {
+            IfBusy::Wait
+        },
+        on_changed: if is_new_intent {
+            OnChanged::NewIntent
+        } else {
+            OnChanged::Refuse
+        },
+        retention: span(command.count("retentionMs")),
+        join: span(command.count("joinMs")),
+    };
+    let decision = decide_intent(&slot, &call, lock, timestamp(now_ms));
+    match (decision, speaking) {
+        (IntentDecision::Mint | IntentDecision::Replace, _) if !command.is("mayMint") => {
+            Ok(answer("nothing", None))
+        }
+        // Another caller is between its lock and its claim, or between its outcome and the
+        // lock's release: the slot is decided anew when the lock is free.
+        (IntentDecision::Mint, _) if lock == SlotLock::Held => Ok(answer(
+            if is_refused_busy {
+                "in-progress"
+            } else {
+                "wait"
+            },
+            None,
+        )),
+        (IntentDecision::Mint, _) => mint(command, found, &fingerprint, now_ms),
+        (IntentDecision::Replace, old) => {
+            let answer = mint(command, found, &fingerprint, now_ms)?;
+            if let Some(old) = old {
+                end(old, command, "abandoned", now_ms);
+                answer.set("puts", Array::of2(old, &answer.get("record")).into());
+            }
+            Ok(answer)
+        }
+        (IntentDecision::Resume, Some(record)) => Ok(resume(command, record, now_ms)),
+        (_, record) => Ok(answer(name(decision), record)),
+    }
+}
+
+/// The names that JavaScript knows the decisions by.
+const fn name(decision: IntentDecision) -> &'static str {
+    match decision {
+        IntentDecision::Mint => "mint",
+        IntentDecision::Replace => "replace",
+        IntentDecision::Resume => "resume",
+        IntentDecision::Wait => "wait",
+        IntentDecision::InProgress => "in-progress",
+        IntentDecision::Unresolved => "unresolved",
+        IntentDecision::NeedsReconcile => "needs-reconcile",
+        IntentDecision::Joined => "joined",
+        IntentDecision::OutcomeLost => "outcome-lost",
+        IntentDecision::Abandoned => "abandoned",
+        IntentDecision::KeyLost => "key-lost",
+    }
+}
+
+/// What the caller asks for. A caller without a payload asks for what is stored.
+fn fingerprint(command: &Members, slot: &Slot, salt: &[u8]) -> Fingerprint {
+    let digest = command.get("digest");
+    if digest.is_truthy() {
+        let digest: &Uint8Array = digest.unchecked_ref();
+        return Fingerprint::of([salt, &digest.to_vec()]);
+    }
+    match slot {
+        Slot::Claimed(intent) => intent.fingerprint,
+        Slot::Settled(settlement) => settlement.fingerprint,
+        Slot::Empty | Slot::Abandoned { .. } => Fingerprint::NONE,
+    }
+}
+
+/// What is known of the slot's lock. Where the browser has none, the holder's last sign of life
+/// and the lease stand for it.
+fn lock(command: &Members, record: Option<&IntentRecord>, now_ms: f64) -> SlotLock {
+    let lock = command.get("lock");
+    if lock == "mine" {
+        SlotLock::Mine
+    } else if lock == "stolen" {
+        SlotLock::Stolen
+    } else if lock == "lease" && !record.is_some_and(|record| is_leased(command, record, now_ms)) {
+        SlotLock::Mine
+    } else {
+        SlotLock::Held
+    }
+}
+
+fn is_leased(command: &Members, record: &IntentRecord, now_ms: f64) -> bool {
+    record.is_state("claimed")
+        && record.get("holder") != command.get("holder")
+        && record
+            .number("heldAt")
+            .is_some_and(|at| now_ms < at + command.count("leaseMs"))
+}
+
+fn mint(
+    command: &Members,
+    found: &Found,
+    fingerprint: &Fingerprint,
+    now_ms: f64,
+) -> Result<Members, JsValue> {
+    let key = keys::new_key(now_ms)?;
+    let number = found
+        .newest
+        .as_ref()
+        .map_or(0.0, |newest| newest.count("number"))
+        + 1.0;
+    let record: IntentRecord = Object::new().unchecked_into();
+    record.set("v", RECORD_VERSION.into());
+    for name in ["principal", "operation"] {
+        record.set(name, command.get(name));
+    }
+    record.set("number", number.into());
+    record.set("key", key.into());
+    record.set("state", "claimed".into());
+    record.set("fingerprint", record::hex(fingerprint).into());
+    record.set("fence", 1.into());
+    record.set("attempts", 0.into());
+    record.set("createdAt", now_ms.into());
+    record.set("firstSentAt", JsValue::NULL);
+    let payload = command.get("payload");
+    if !payload.is_undefined() {
+        record.set("payload", payload);
+    }
+    hold(command, &record, now_ms);
+    Ok(written("mint", &record))
+}
+
+/// The same key again. A holder that says its fence goes on under it; if it is not the newest,
+/// another has taken over. Everybody else gets the next fence.
+fn resume(command: &Members, record: &IntentRecord, now_ms: f64) -> Members {
+    if command.number("fence").is_none() {
+        record.set("fence", (record.count("fence") + 1.0).into());
+    } else if is_superseded(command, record) {
+        return answer("superseded", Some(record));
+    }
+    let was_in_doubt = record.get("inDoubt");
+    hold(command, record, now_ms);
+    let answer = written("resume", record);
+    answer.set("wasInDoubt", was_in_doubt);
+    answer
+}
+
+/// Whether the caller holds the intent under a fence that is not the newest any more.
+fn is_superseded(command: &Members, record: &IntentRecord) -> bool {
+    command
+        .number("fence")
+        .is_some_and(|fence| fence < record.count("fence"))
+}
+
+/// Notes the holder, and the attempt that it is about to make: from then on, and until an answer
+/// says otherwise, it may have happened.
+fn hold(command: &Members, record: &IntentRecord, now_ms: f64) {
+    record.set("heldAt", now_ms.into());
+    record.set("holder", command.get("holder"));
+    if command.is("isSending") {
+        record.set("attempts", (record.count("attempts") + 1.0).into());
+        record.set("inDoubt", true.into());
+        if record.number("firstSentAt").is_none() {
+            record.set("firstSentAt", now_ms.into());
+        }
+    }
+}
+
+/// Notes an outcome. A success is the truth under any fence; a rejection is only known where no
+/// newer attempt runs.
+fn settle(command: &Members, found: &Found, now_ms: f64) -> Members {
+    let Some(record) = found.own(command) else {
+        return answer("key-lost", None);
+    };
+    if !record.is_state("claimed") {
+        return answer("settled", Some(record));
+    }
+    let state = command.text("state").unwrap_or_default();
+    if state == "rejected" && is_superseded(command, record) {
+        return answer("superseded", Some(record));
+    }
+    end(record, command, &state, now_ms);
+    if command.is("hasValue") {
+        record.set("value", command.get("value"));
+        keep_value(record, now_ms + command.count("outcomeMs"));
+    }
+    written("settled", record)
+}
+
+fn keep_value(record: &IntentRecord, until: f64) {
+    record.set("valueUntil", until.into());
+    record.set("dueAt", until.into());
+}
+
+/// Turns a claimed record into a tombstone.
+fn end(record: &IntentRecord, command: &Members, state: &str, now_ms: f64) {
+    let expires_at = now_ms + command.count("retentionMs");
+    record.set("state", state.into());
+    record.set("settledAt", now_ms.into());
+    for name in ["expiresAt", "dueAt"] {
+        record.set(name, expires_at.into());
+    }
+    for name in ["payload", "heldAt", "holder"] {
+        record.remove(name);
+    }
+}
+
+/// Leaves the intent to whoever comes next, and notes whether it may have happened.
+fn park(command: &Members, found: &Found) -> Members {
+    let open = found.own_claimed(command);
+    let Some(record) = open.filter(|record| !is_superseded(command, record)) else {
+        return answer("nothing", None);
+    };
+    record.set("heldAt", JsValue::NULL);
+    record.set("inDoubt", command.get("inDoubt"));
+    if !command.is("inDoubt") {
+        record.set("firstSentAt", JsValue::NULL);
+    }
+    written("parked", record)
+}
+
+/// The receipt is on the screen: asking again is meant. The value stays for those who joined.
+fn acknowledge(command: &Members, found: &Found, now_ms: f64) -> Result<Members, JsValue> {
+    let own = found.own(command);
+    let (Slot::Settled(_), Some(record)) = (slot_of(own, now_ms)?, own) else {
+        return Ok(answer("nothing", None));
+    };
+    record.set("acknowledgedAt", now_ms.into());
+    let until = now_ms + command.count("joinMs");
+    if record
+        .number("valueUntil")
+        .is_some_and(|kept| now_ms < kept && kept < until)
+    {
+        keep_value(record, until);
+    }
+    Ok(written("acknowledged", record))
+}
+
+/// Gives an intent up on purpose, if nobody is at it.
+fn abandon(command: &Members, found: &Found, now_ms: f64) -> Members {
+    let Some(record) = found.own_claimed(command) else {
+        return answer("nothing", None);
+    };
+    if lock(command, Some(record), now_ms) == SlotLock::Held {
+        return answer("in-progress", None);
+    }
+    end(record, command, "abandoned", now_ms);
+    written("abandoned", record)
+}
