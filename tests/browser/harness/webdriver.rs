@@ -1,0 +1,171 @@
+//! A blocking client of the `WebDriver` protocol: one driver, one session, commands as JSON.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use ureq::Agent;
+
+/// Longer than the longest script, so that the driver's own words arrive.
+const ANSWER_LIMIT: Duration = Duration::from_secs(180);
+
+/// How long a script of a test may take.
+pub(crate) const SCRIPT_LIMIT: Duration = Duration::from_secs(120);
+
+/// A running `chromedriver`, ended when dropped.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    child: Child,
+    /// Held open: a driver that cannot print dies.
+    _output: BufReader<ChildStdout>,
+    address: String,
+    agent: Agent,
+}
+
+impl Driver {
+    pub(crate) fn start() -> Self {
+        let started = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        let mut child = started.unwrap_or_else(|error| {
+            panic!("chromedriver: {error}; `apt-get install chromium chromium-driver`")
+        });
+        let mut output = BufReader::new(child.stdout.take().expect("it is piped"));
+        let address = format!("http://127.0.0.1:{}", port(&mut output));
+        let config = Agent::config_builder()
+            .timeout_global(Some(ANSWER_LIMIT))
+            .http_status_as_error(false)
+            .proxy(None)
+            .build();
+        Self {
+            child,
+            _output: output,
+            address,
+            agent: config.into(),
+        }
+    }
+
+    /// Sends a command; the error is the driver's own.
+    fn command(&self, method: &str, path: &str, body: &Value) -> Result<Value, DriverError> {
+        let address = format!("{}{path}", self.address);
+        let sent = match method {
+            "POST" => self.agent.post(&address).send(body.to_string()),
+            "DELETE" => self.agent.delete(&address).call(),
+            _ => self.agent.get(&address).call(),
+        };
+        let text = sent.and_then(|mut response| response.body_mut().read_to_string());
+        let text = text.map_err(|error| DriverError(format!("{method} {path}: {error}")))?;
+        let mut answer: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+        let value = answer["value"].take();
+        match value["error"].as_str() {
+            Some(code) => Err(DriverError(format!("{code}: {}", value["message"]))),
+            None => Ok(value),
+        }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing to end.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads the port that the driver found for itself.
+fn port(output: &mut BufReader<ChildStdout>) -> u16 {
+    for _ in 0..20 {
+        let mut line = String::new();
+        output.read_line(&mut line).expect("the driver prints text");
+        let Some((_, end)) = line.split_once("started successfully on port ") else {
+            continue;
+        };
+        let digits = end.trim().trim_end_matches('.');
+        return digits.parse().expect("a port is a number");
+    }
+    panic!("chromedriver did not say its port");
+}
+
+/// What went wrong, in the driver's words.
+#[derive(Clone)]
+pub(crate) struct DriverError(String);
+
+impl fmt::Debug for DriverError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A browser under a driver. The handle of the window that commands go to is remembered.
+#[derive(Debug)]
+pub(crate) struct Session {
+    driver: Driver,
+    id: String,
+    /// The browser's main process.
+    pub(crate) process: u64,
+    current: RefCell<Option<String>>,
+}
+
+impl Session {
+    pub(crate) fn start(arguments: &[String]) -> Self {
+        let driver = Driver::start();
+        let wanted = json!({"capabilities": {"alwaysMatch": {
+            "browserName": "chrome",
+            "goog:chromeOptions": {"args": arguments},
+            "goog:loggingPrefs": {"browser": "ALL"},
+            "timeouts": {"script": SCRIPT_LIMIT.as_millis(), "pageLoad": 60_000},
+            "unhandledPromptBehavior": "accept",
+        }}});
+        let session = driver.command("POST", "/session", &wanted);
+        let session = session.unwrap_or_else(|error| {
+            panic!("no browser: {error:?}; `apt-get install chromium chromium-driver`")
+        });
+        let id = session["sessionId"]
+            .as_str()
+            .expect("a session has an id")
+            .to_owned();
+        let process = session["capabilities"]["goog:processID"].as_u64();
+        Self {
+            driver,
+            id,
+            process: process.expect("the driver says which process it started"),
+            current: RefCell::new(None),
+        }
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Result<Value, DriverError> {
+        let path = format!("/session/{}/{path}", self.id);
+        self.driver.command("POST", &path, body)
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Result<Value, DriverError> {
+        let path = format!("/session/{}/{path}", self.id);
+        self.driver.command("GET", &path, &Value::Null)
+    }
+
+    pub(crate) fn delete(&self, path: &str) -> Result<Value, DriverError> {
+        let path = format!("/session/{}{path}", self.id);
+        self.driver.command("DELETE", &path, &Value::Null)
+    }
+
+    /// Makes a window the one that commands go to.
+    pub(crate) fn switch_to(&self, handle: &str) -> Result<(), DriverError> {
+        let is_current = self.current.borrow().as_deref() == Some(handle);
+        if !is_current {
+            self.post("window", &json!({"handle": handle}))?;
+        }
+        self.current.replace(Some(handle.to_owned()));
+        Ok(())
+    }
+
+    /// The next command has to name its window again: the one in use is gone.
+    pub(crate) fn forget_window(&self) {
+        self.current.replace(None);
+    }
+}

@@ -1,0 +1,163 @@
+// Runs `decide_intent.json` on the wasm build, through the transition that the stores use.
+import init, { transition } from "/pkg/idempotency_client.js";
+
+const SALT = new Uint8Array(32);
+const NEVER_MS = 2 ** 52;
+
+/** Different fingerprints become different digests; all a browser knows of one is its digest. */
+const digestOf = ({ algorithm, digest_hex }) => new TextEncoder().encode(algorithm + digest_hex);
+
+const commandOf = (written) => ({
+  verb: "claim",
+  principal: null,
+  operation: "pay:order-17",
+  holder: "this page",
+  mayMint: true,
+  digest: digestOf(written.fingerprint),
+  key: written.seen ?? undefined,
+  lock: written.lock,
+  isRefusedBusy: written.if_busy === "refuse",
+  isNewIntent: written.on_changed === "new-intent",
+  calledAt: Number(written.called_at_ms),
+  retentionMs: Number(written.retention_ms),
+  joinMs: Number(written.join_ms),
+});
+
+/** How a store writes this fingerprint: as it does when it makes an intent. */
+const storedFingerprint = (fingerprint) => {
+  const command = commandOf({ fingerprint, lock: "mine" });
+  return transition(undefined, undefined, command, SALT, 0).record.fingerprint;
+};
+
+const recordOf = (slot, now) => {
+  const [kind] = typeof slot === "string" ? [slot] : Object.keys(slot);
+  const written = slot[kind];
+  const record = (more) => ({
+    v: 1,
+    principal: null,
+    operation: "pay:order-17",
+    number: 1,
+    key: written.key,
+    attempts: 1,
+    createdAt: 0,
+    expiresAt: NEVER_MS,
+    ...more,
+  });
+  switch (kind) {
+    case "nothing":
+      return undefined;
+    case "abandoned":
+      return record({
+        state: "abandoned",
+        settledAt: Number(written.at_ms),
+        fingerprint: "0".repeat(64),
+      });
+    case "claimed":
+      return record({
+        state: "claimed",
+        fence: Number(written.fence),
+        fingerprint: storedFingerprint(written.fingerprint),
+        firstSentAt: written.first_sent_at_ms && Number(written.first_sent_at_ms),
+      });
+    case "settled":
+      return record({
+        state: written.ending,
+        settledAt: Number(written.settled_at_ms),
+        fingerprint: storedFingerprint(written.fingerprint),
+        ...(written.value === "present" && { value: {}, valueUntil: now + 1 }),
+        ...(written.receipt === "acknowledged" && { acknowledgedAt: 1 }),
+      });
+    default:
+      throw new Error(`no slot is ${kind}`);
+  }
+};
+
+/** What the transition has to answer. It mints nothing while others hold the lock. */
+const expected = ({ decision, lock, if_busy }) => {
+  if (decision === "mint" && lock === "held") {
+    return if_busy === "refuse" ? "in-progress" : "wait";
+  }
+  return decision;
+};
+
+const decided = (written) => {
+  const now = Number(written.now_ms);
+  const answer = transition(recordOf(written.slot, now), undefined, commandOf(written), SALT, now);
+  return answer.decision === "mint" && answer.puts.length === 2 ? "replace" : answer.decision;
+};
+
+/** The slot of a cell, with the moments that hold for all cells. */
+const slotOf = (file, stored) => {
+  const key = file.keys.stored;
+  const fingerprint = file.fingerprints.stored;
+  if (stored === "nothing") return "nothing";
+  if (stored === "abandoned") return { abandoned: { key, at_ms: file.settled_at_ms } };
+  if (stored.startsWith("claimed")) {
+    const first_sent_at_ms = stored === "claimed-sent" ? file.first_sent_at_ms : null;
+    return { claimed: { key, fingerprint, fence: "1", first_sent_at_ms } };
+  }
+  return {
+    settled: {
+      key,
+      fingerprint,
+      settled_at_ms: file.settled_at_ms,
+      ending: stored.split("-")[0],
+      value: stored.includes("-gone") ? "gone" : "present",
+      receipt: stored.endsWith("-acknowledged") ? "acknowledged" : "open",
+    },
+  };
+};
+
+function* writtenOut(file) {
+  const seen = { nothing: null, "its-key": file.keys.stored, "other-key": file.keys.other };
+  const { retention_ms, join_ms } = file;
+  for (const cell of file.cells) {
+    const decisions = cell.decisions.values();
+    for (const lock of file.locks) {
+      for (const if_busy of file.if_busy) {
+        for (const on_changed of file.on_changed) {
+          const { called_at_ms, now_ms } = cell;
+          yield {
+            name: cell.stored,
+            slot: slotOf(file, cell.stored),
+            fingerprint: file.fingerprints[cell.fingerprint],
+            seen: seen[cell.seen],
+            lock,
+            if_busy,
+            on_changed,
+            retention_ms,
+            join_ms,
+            called_at_ms,
+            now_ms,
+            decision: decisions.next().value,
+          };
+        }
+      }
+    }
+  }
+  yield* file.cases;
+}
+
+/** Numbers beyond 2^53 are no times of a browser, whose clock counts in doubles. */
+const isExpressible = (written) =>
+  [...JSON.stringify(written).matchAll(/_ms":"(\d+)"/g)].every(
+    ([, digits]) => Number.isSafeInteger(Number(digits)) || digits === String(2 ** 53),
+  );
+
+window.runVectors = async () => {
+  const file = await (await fetch("/vectors/decide_intent.json")).json();
+  await init(await WebAssembly.compileStreaming(fetch("/pkg/idempotency_client_bg.wasm")));
+  const result = { run: 0, wrong: [], leftOut: [] };
+  for (const written of writtenOut(file)) {
+    if (!isExpressible(written)) {
+      result.leftOut.push(written.name);
+      continue;
+    }
+    result.run += 1;
+    const answer = decided(written);
+    if (answer !== expected(written)) {
+      result.wrong.push({ written, answer });
+    }
+  }
+  return result;
+};
