@@ -89,6 +89,12 @@ fn node_imports_every_entry_without_effect_and_runs_tests_with_it() {
 }
 
 #[test]
+fn careless_callers_of_one_page_get_what_is_true() {
+    let printed = run(installed(), "node", &["--test", "careless.mjs"]);
+    assert!(printed.contains("# pass 17"), "{printed}");
+}
+
+#[test]
 fn common_js_that_waits_for_the_import_gets_the_package() {
     let script = "import('@idempotency-ledger/client').then(({ newKey }) => {\n\
                   if (newKey === undefined) process.exitCode = 1; });";
@@ -257,6 +263,22 @@ fn a_react_hook_under_strict_mode_sends_once_and_resumes_on_mount() {
     assert_eq!(requests.len(), 4);
     assert_eq!(requests[2].key, requests[3].key);
     assert_eq!(requests[2].request.body, requests[3].request.body);
+}
+
+#[test]
+fn a_react_hook_buys_what_was_shown_at_the_click() {
+    let folder = vite_build();
+    let server = Server::start();
+    server.serve_folder("/app/", &folder.join("dist/vite-react"));
+    let browser = Browser::start();
+    let tab = browser.first_tab();
+    tab.load(&server.url("/app/react.html"));
+    tab.run(&STATE.replace("IS", "state.status === 'idle' && window.client"));
+    tab.run("window.claims = []; client.on('claimed', (event) => claims.push(event.operation));");
+    tab.click("#pay-and-next", 1);
+    let seen = server.api().wait_for(1);
+    assert!(seen[0].request.text().contains("order-1"), "{seen:?}");
+    assert_eq!(tab.run("return claims;"), json!(["pay:order-1"]));
 }
 
 #[test]

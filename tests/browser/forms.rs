@@ -299,3 +299,71 @@ fn a_classic_form_carries_its_key_in_a_hidden_field() {
         requests[1].request.text()
     );
 }
+
+#[test]
+fn where_an_image_button_was_hit_is_no_part_of_what_is_bought() {
+    let shop = Shop::open();
+    let tab = guarded(&shop, "");
+    tab.run(
+        "const button = document.createElement('input');\n\
+         Object.assign(button, { type: 'image', name: 'how', id: 'picture', alt: 'Pay' });\n\
+         form.append(button);",
+    );
+    for (x, y) in [(1, 1), (2, 0)] {
+        let hit = format!(
+            "const count = outcomes.length + errors.length;\n\
+             const box = document.querySelector('#picture').getBoundingClientRect();\n\
+             const at = {{ clientX: box.x + {x}, clientY: box.y + {y} }};\n\
+             document.querySelector('#picture').dispatchEvent(new MouseEvent('click',\n\
+               {{ bubbles: true, cancelable: true, ...at }}));\n\
+             await until(() => outcomes.length + errors.length > count);"
+        );
+        tab.run(&hit);
+    }
+    assert_eq!(
+        tab.run("return outcomes.map(({ status }) => status);"),
+        json!(["done", "joined"])
+    );
+    assert_eq!(shop.api().keys().len(), 1);
+}
+
+#[test]
+fn card_fields_are_known_however_their_purpose_is_written() {
+    let shop = Shop::open();
+    let tab = guarded(&shop, "");
+    tab.run(
+        "form.elements.secret.remove();\n\
+         form.elements.card.setAttribute('autocomplete', 'CC-Number');",
+    );
+    shop.api().next([Plan::lose_answer()]);
+    tab.click("#express", 1);
+    shop.api().wait_for(1);
+    let records = tab.run("return await records();");
+    assert_eq!(records[0].get("payload"), None, "{records}");
+}
+
+#[test]
+fn a_mistake_of_the_page_behind_a_success_is_no_error_of_the_payment() {
+    let shop = Shop::open();
+    let options = "{ onOutcome: (outcome) => { outcomes.push(outcome.status);\n\
+                     throw new TypeError('a mistake of the page'); } }";
+    let tab = guarded(&shop, options);
+    tab.click("#express", 1);
+    tab.run("await until(() => outcomes.length > 0 && form.ariaBusy !== 'true');");
+    tab.run("await client.pending();");
+    assert_eq!(tab.run("return [outcomes, errors];"), json!([["done"], []]));
+}
+
+#[test]
+fn a_form_that_was_released_at_once_resumes_nothing() {
+    let shop = Shop::open();
+    let tab = guarded(&shop, "");
+    shop.api().next([Plan::hang()]);
+    tab.click("#express", 1);
+    shop.api().wait_for(1);
+    tab.reload();
+    tab.run("await opened; (await guard())();");
+    tab.run("for (let turns = 0; turns < 5; turns += 1) await client.pending();");
+    assert_eq!(shop.api().requests().len(), 1);
+    assert_eq!(tab.run("return [outcomes, errors];"), json!([[], []]));
+}

@@ -140,3 +140,34 @@ fn the_events_of_a_payment_name_its_principal() {
     let principals = tab.run("return [...new Set(events.map((event) => event.principal))];");
     assert_eq!(principals, json!(["alice"]));
 }
+
+#[test]
+fn a_principal_that_changes_while_the_claim_is_written_sends_nothing() {
+    let shop = Shop::open();
+    let tab = shop.tab();
+    tab.run_with(OPEN, json!("alice"));
+    tab.run(
+        "const { put } = IDBObjectStore.prototype;\n\
+         IDBObjectStore.prototype.put = function (...all) {\n\
+           person = 'bob'; return put.apply(this, all);\n\
+         };",
+    );
+    let changed = tab.try_run("return await pay('order-1', 1);", json!(null));
+    assert_eq!(code(changed), "principal");
+    assert_eq!(shop.api().requests().len(), 0);
+    tab.run("person = 'alice';");
+    let pending = tab.run("return await client.pending();");
+    assert_eq!(pending[0]["firstSentAt"], json!(null), "it was not sent");
+}
+
+#[test]
+fn clearing_somebody_who_is_no_principal_is_refused_and_clears_nobody() {
+    let shop = Shop::open();
+    let tab = shop.tab();
+    tab.run("await pay('order-1');");
+    for nobody in ["42", "{}", "'x'.repeat(2_000)"] {
+        let clear = format!("await client.clear({nobody});");
+        assert_eq!(code(tab.try_run(&clear, json!(null))), "principal");
+    }
+    assert_eq!(tab.run("return (await records()).length;"), 1);
+}

@@ -437,3 +437,43 @@ fn abandoning_under_a_waiting_caller_is_abandoned_and_never_a_new_key() {
     assert_eq!(code(tab.finish("paying")), "abandoned");
     assert_eq!(shop.api().requests().len(), 1);
 }
+
+#[test]
+fn storage_cleared_between_two_calls_of_a_living_page_is_key_lost_until_that_is_settled() {
+    let shop = Shop::open();
+    let tab = shop.tab();
+    shop.api().next([Plan::lose_answer()]);
+    let once = "return await pay('order-1', 1, { retry: { maxAttempts: 1 } });";
+    assert_eq!(code(tab.try_run(once, json!(null))), "unknown");
+    tab.run("await forgetEverything();");
+    for call in [once, once, "return await resume('order-1');"] {
+        assert_eq!(code(tab.try_run(call, json!(null))), "key-lost");
+    }
+    assert_eq!(shop.api().requests().len(), 1);
+    // A person has looked it up on the server.
+    let key = shop.api().keys()[0].clone();
+    let script = "return await client.abandon('pay:order-1', args);";
+    assert_eq!(tab.run_with(script, json!(key)), true);
+    assert_eq!(tab.run(once)["status"], "done");
+}
+
+#[test]
+fn a_sweep_leaves_what_a_newer_package_wrote() {
+    let shop = Shop::open();
+    let tab = shop.tab();
+    tab.run(
+        "await pay('order-1');\n\
+         await rewrite((record) => ({ ...record, v: 2, expiresAt: 1, dueAt: 1 }));",
+    );
+    tab.reload();
+    tab.run("await opened; await pay('order-2');");
+    let versions = tab.run("return (await records()).map((record) => record.v).sort();");
+    assert_eq!(versions, json!([1, 2]));
+}
+
+#[test]
+fn a_limit_beyond_what_timers_know_is_no_limit_of_nothing() {
+    let shop = Shop::open();
+    let tab = shop.tab_with(&json!({"openTimeoutMs": 3_000_000_000_u64}));
+    assert_eq!(tab.run("return (await pay('order-1')).status;"), "done");
+}

@@ -356,3 +356,85 @@ fn other_tabs_are_told_that_something_changed_but_no_values() {
     assert!(!heard.to_string().contains("4242"), "{heard}");
     assert!(!heard.to_string().contains("receipt"), "{heard}");
 }
+
+/// A tab whose lock was stolen while the bank holds its request, and the tab that stole it, whose
+/// own attempt came to nothing.
+fn stolen<'b>(shop: &'b Shop) -> (Tab<'b>, Tab<'b>) {
+    let options = json!({"leaseMs": 300});
+    let (first, second) = (shop.tab_with(&options), shop.another_tab_with(&options));
+    let busy = Plan::problem(503, "busy");
+    shop.api().next([Plan::pay().held("bank"), busy]);
+    first.start("paying", "return pay('order-1', 1);");
+    shop.api().wait_for(1);
+    let once = "return await pay('order-1', 1, { retry: { maxAttempts: 1 } });";
+    assert_eq!(code(second.try_run(once, json!(null))), "unknown");
+    (first, second)
+}
+
+#[test]
+fn while_an_attempt_that_was_taken_over_may_run_nobody_gives_its_intent_up() {
+    let shop = Shop::open();
+    let (first, second) = stolen(&shop);
+    let key = shop.api().keys()[0].clone();
+    for by_hand in [
+        "return await client.abandon('pay:order-1', args);",
+        "return await client.resolve('pay:order-1', args, { happened: false });",
+    ] {
+        assert_eq!(second.run_with(by_hand, json!(key)), false);
+    }
+    let other = "return await pay('order-1', 2, { onChanged: 'new-intent' });";
+    assert_eq!(code(second.try_run(other, json!(null))), "unresolved");
+    shop.api().open("bank");
+    assert_eq!(
+        first.finish("paying").expect("it is paid")["status"],
+        "done"
+    );
+    assert_eq!((shop.api().keys().len(), shop.api().charges()), (1, 1));
+}
+
+#[test]
+fn what_happened_stays_a_success_whatever_others_made_of_its_record() {
+    let shop = Shop::open();
+    let (first, second) = stolen(&shop);
+    second.run(
+        "await rewrite((record) => ({ ...record, state: 'abandoned', settledAt: Date.now(),\n\
+           expiresAt: Date.now() + 3_600_000, dueAt: Date.now() + 3_600_000 }));",
+    );
+    shop.api().open("bank");
+    let paid = first.finish("paying").expect("it is paid");
+    assert_eq!(
+        (&paid["status"], &paid["value"]["receipt"]),
+        (&json!("done"), &json!(1))
+    );
+}
+
+#[test]
+fn a_lock_that_is_stolen_while_the_claim_is_written_sends_nothing() {
+    let shop = Shop::open();
+    let tab = shop.tab();
+    let paid = tab.run(
+        "const { put } = IDBObjectStore.prototype;\n\
+         let lost;\n\
+         const stolen = new Promise((resolve) => { lost = resolve; });\n\
+         IDBObjectStore.prototype.put = function (...all) {\n\
+           IDBObjectStore.prototype.put = put;\n\
+           const made = put.apply(this, all);\n\
+           navigator.locks.request(heldName, { steal: true }, async () => {\n\
+             lost(); await new Promise((resolve) => { window.giveBack = resolve; });\n\
+           });\n\
+           return made;\n\
+         };\n\
+         const heldName = 'idempotency:11:idempotency-11:pay:order-1';\n\
+         let sent = 0;\n\
+         const paying = client.submit('pay:order-1', 1, async () => {\n\
+           sent += 1; return 'paid';\n\
+         });\n\
+         await stolen;\n\
+         // Whatever the page does next it has to see the theft first.\n\
+         await new Promise((resolve) => setTimeout(resolve, 100));\n\
+         const before = sent;\n\
+         giveBack();\n\
+         return { before, value: (await paying).value, sent };",
+    );
+    assert_eq!(paid, json!({"before": 0, "value": "paid", "sent": 1}));
+}

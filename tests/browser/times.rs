@@ -144,7 +144,7 @@ fn a_sweep_takes_a_few_at_a_time_and_comes_again() {
          const write = open.transaction('intents', 'readwrite');\n\
          for (let number = 1; number <= 1_000; number += 1) {\n\
            write.objectStore('intents').put({ ...record, ...past, operation: `old-${number}` },\n\
-             [0, `old-${number}`, 1]);\n\
+             [0, `old-${number}`, -1]);\n\
          }\n\
          await new Promise((resolve) => { write.oncomplete = resolve; });\n\
          open.close();",

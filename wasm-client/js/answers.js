@@ -64,7 +64,7 @@ async function byStatus(status, answer, isThrown, { isReplayed, retryAfterMs }) 
       code = await codeOf(answer);
     } catch {
       // Headers came and the body did not: what the server meant is not known.
-      return "unknown";
+      return isReplayed ? "rejected" : "unknown";
     }
     if (RECONCILE_CODES[status].includes(code)) return "needs-reconcile";
     const isBusy = code === "in-progress" || retryAfterMs !== undefined;
@@ -80,7 +80,8 @@ async function codeOf(answer) {
   const bodies = [answer, answer?.body, answer?.data, answer?.response?.data];
   const code = bodies.map((body) => body?.code).find((code) => KNOWN_CODES.includes(code));
   const response = [answer, answer?.response].find(isResponse);
-  if (code || !response || response.bodyUsed) return code;
+  if (code || !response) return code;
+  // A body that `send` has read says nothing here; then what the server meant is not known.
   const text = await response.clone().text();
   try {
     return JSON.parse(text)?.code;
@@ -107,9 +108,13 @@ function retryAfter(text, now) {
 
 /** Reads a response to its end, so that each caller can have a copy of its own. */
 export async function buffered(response) {
-  const { status, statusText, url } = response;
-  const body = await response.arrayBuffer();
-  return { kind: "response", status, statusText, url, headers: [...response.headers], body };
+  const { status, statusText, url, bodyUsed } = response;
+  // One that hides what it is, as those of other origins do, or is an error.
+  if (status < 200) return { kind: "error", error: new Error("The response cannot be read.") };
+  // What `send` read itself is gone; the rest of the answer is as true as before.
+  const body = bodyUsed ? new ArrayBuffer(0) : await response.arrayBuffer();
+  const headers = [...response.headers];
+  return { kind: "response", status, statusText, url, headers, body, isRead: bodyUsed };
 }
 
 /** A response from what was read of one. */
@@ -127,7 +132,7 @@ function copy({ status, statusText, url, headers, body }) {
  */
 export function storableOutcome(core, held) {
   if (held.kind === "response") {
-    if (held.body.byteLength > STORED_BYTES_MAX) return undefined;
+    if (held.isRead || held.body.byteLength > STORED_BYTES_MAX) return undefined;
     return { ...held, headers: held.headers.filter(([name]) => STORED_HEADERS.includes(name)) };
   }
   try {

@@ -110,7 +110,7 @@ export interface IntentEvent {
 export interface GuardOptions {
   /** Names what the form buys, like `checkout:17`. */
   operation: string;
-  /** Sends the form's data, which is `attempt.payload`. Not used in mode `native`. */
+  /** Sends the form's data, which is `attempt.payload`. Needed unless `mode` is `native`. */
   send?: (attempt: Attempt & { payload: FormData }) => Promise<unknown>;
   /** Fields that differ from page to page and are not compared, like a CSRF token. */
   exclude?: string[];

@@ -109,6 +109,7 @@ export class Client {
     page.holder = page.core.newKey(page.clock.now());
     page.events = new Events(settings.dbName);
     page.principal = () => principalOf(settings);
+    page.seen = new Map();
     page.knows = ({ settledAt = 0 }) => {
       this.#calledFrom = Math.max(this.#calledFrom, settledAt + 1);
     };
@@ -155,18 +156,27 @@ export class Client {
 
   async clear(principal) {
     this.#checkOpen();
-    await this.#page.store.clear(principal === undefined ? this.#page.principal() : principal);
-    this.#page.events.changed();
+    const { store, events, seen } = this.#page;
+    const owner = principal === undefined ? this.#page.principal() : principalOf({ principal });
+    await store.clear(owner);
+    for (const [name, intent] of seen) {
+      if (intent.principal === owner) seen.delete(name);
+    }
+    events.changed();
   }
 
-  async fetch(input, init = {}) {
-    const { operation, submit, ...rest } = init;
+  async fetch(input, init) {
+    const { operation, submit, ...rest } = init ?? {};
     const made = requestOf(input, rest);
-    const options = { signal: made.request.signal, ...submit };
+    const { signal } = made.request;
+    const either = submit?.signal && AbortSignal.any?.([signal, submit.signal]);
+    const options = { ...submit, signal: either ?? submit?.signal ?? signal };
     const call = this.#called(operation, (attempt) => sent(made, attempt), options);
     try {
       const ready = prepared(this.#page.core, made);
-      return (await this.#follow({ ...call, prefersStored: true }, ready)).value;
+      const { value } = await this.#follow({ ...call, prefersStored: true }, ready);
+      // What somebody resolved by hand is no response yet.
+      return isResponse(value) ? value : Response.json(value ?? null);
     } catch (error) {
       if (error?.code === "rejected" && isResponse(error.cause)) return error.cause;
       throw error;
@@ -174,7 +184,7 @@ export class Client {
   }
 
   fetchFor(operation) {
-    return (input, init) => {
+    return async (input, init) => {
       const isRequest = input instanceof Request;
       const method = init?.method ?? (isRequest ? input.method : "GET");
       if (PASSED_THROUGH.includes(method.toUpperCase())) return fetch(input, init);
@@ -230,6 +240,11 @@ export class Client {
   async #follow(call, ready) {
     const name = slotName("", call.slot);
     const first = this.#entries.get(name);
+    if (first?.stop.signal.aborted) {
+      // Its last caller has just left; this one is not among those.
+      await first.ended.catch(() => {});
+      return this.#follow(call, ready);
+    }
     if (first) return this.#join(first, call, ready);
     const stop = new AbortController();
     const entry = { ready, stop, listeners: 0 };
@@ -238,7 +253,7 @@ export class Client {
       this.#entries.delete(name);
       if (this.#isClosed && this.#entries.size === 0) this.#release();
     });
-    return this.#delivered(await this.#listen(entry, call), "done");
+    return this.#delivered(await this.#listen(entry, call).ended, "done");
   }
 
   async #run(call, { ready, stop }) {
@@ -250,24 +265,43 @@ export class Client {
 
   async #join(entry, call, ready) {
     const listening = this.#listen(entry, call);
-    listening.catch(() => {});
-    const [own, theirs] = await Promise.all([ready, entry.ready.catch(() => ({}))]);
-    const isSame = !own.digest || !theirs.digest || isSameDigest(own.digest, theirs.digest);
-    if (!isSame || call.options.ifBusy === "refuse") {
-      throw refusal(isSame ? "in-progress" : "unresolved", {});
-    }
+    listening.ended.catch(() => {});
+    const { deadlineMs, ifBusy } = call.options;
+    const { clock, events } = this.#page;
+    const ended = new AbortController();
+    clock
+      .wait(call.calledAt + deadlineMs - clock.now(), ended.signal)
+      .then(() => listening.leave("unknown"));
     try {
-      const ended = await listening;
-      if (ended) {
-        const { key } = ended.record;
-        this.#page.events.emit("joined", { ...call.slot, key, at: this.#page.clock.now() });
-        return this.#delivered(ended, "joined");
+      const own = await ready;
+      const found = await this.#compared(entry, call, own);
+      if (found) return this.#delivered(found, "joined");
+      const end = await listening.ended;
+      if (end) {
+        events.emit("joined", { ...call.slot, key: end.record.key, at: clock.now() });
+        return this.#delivered(end, "joined");
       }
+      // The first was a resume that found nothing.
+      if (!own.digest) return null;
     } catch (error) {
-      if (error?.code !== "payload-needed" || !own.digest) throw error;
+      // The first had nothing to send, or would not wait; this call has, and will.
+      const isItsOwn = error?.code === "payload-needed" || error?.code === "in-progress";
+      if (!isItsOwn || !call.mayMint || ifBusy === "refuse") throw error;
+    } finally {
+      ended.abort();
+      listening.leave("aborted");
     }
-    // The first was a resume that had nothing to send; this call has.
-    return own.digest ? this.#follow(call, ready) : null;
+    return this.#follow(call, ready);
+  }
+
+  /** Compares payloads before joining; a resume has none, so there the stored intent is asked. */
+  async #compared(entry, call, own) {
+    const theirs = await entry.ready.catch(() => ({}));
+    const isSame = !own.digest || !theirs.digest || isSameDigest(own.digest, theirs.digest);
+    if (!isSame) throw refusal("unresolved", {});
+    if (call.options.ifBusy === "refuse") throw refusal("in-progress", {});
+    if (!own.digest || theirs.digest) return undefined;
+    return new Pursuit(this.#page, { ...call, ready: own, signal: entry.stop.signal }).look();
   }
 
   /** What one caller gets of an end that several share. */
@@ -290,30 +324,43 @@ export class Client {
   /** The end of an entry, or the caller's own; with the last listener the attempt ends too. */
   #listen(entry, { options }) {
     const { signal } = options;
+    let isListening = true;
+    let leave;
     entry.listeners++;
-    return new Promise((resolve, reject) => {
-      const leave = () => {
+    const ended = new Promise((resolve, reject) => {
+      leave = (code) => {
+        if (!isListening) return;
+        isListening = false;
         if (--entry.listeners === 0) entry.stop.abort();
-        reject(refusal("aborted", {}));
+        reject(refusal(code, {}));
       };
-      if (signal?.aborted) return leave();
-      signal?.addEventListener("abort", leave);
-      const done = () => signal?.removeEventListener("abort", leave);
+      const onAbort = () => leave("aborted");
+      signal?.addEventListener("abort", onAbort);
+      const done = () => {
+        isListening = false;
+        signal?.removeEventListener("abort", onAbort);
+      };
       entry.ended.finally(done).then(resolve, reject);
+      if (signal?.aborted) onAbort();
     });
+    return { ended, leave };
   }
 
   async #note(verb, operation, key, more) {
     this.#checkOpen();
     checkOperation(operation);
-    const { settings, store, events, principal, holder } = this.#page;
+    const { settings, store, events, principal, holder, seen } = this.#page;
     const { retentionMs, leaseMs, joinMs, outcomeMs } = settings;
-    const command = { verb, principal: principal(), operation, key, holder };
+    const slot = { principal: principal(), operation };
     const times = { retentionMs, leaseMs, joinMs, outcomeMs };
-    const { puts } = await store.apply({ ...command, ...times, ...more });
+    const { decision, puts } = await store.apply({ verb, ...slot, key, holder, ...times, ...more });
     puts.forEach(this.#page.knows);
     if (puts.length) events.changed();
-    return puts.length > 0;
+    // What is in progress stays; what is gone from the store was given up by saying so.
+    const name = slotName(settings.dbName, slot);
+    const isForgotten = decision !== "in-progress" && seen.get(name)?.key === key;
+    if (isForgotten) seen.delete(name);
+    return puts.length > 0 || isForgotten;
   }
 
   /** Under the lock of the slot, if nobody has it. */

@@ -33,6 +33,8 @@ const SENTENCES = {
   "key-lost":
     "The stored key is gone, so whether this happened is not known; look it up on the server.",
   "payload-needed": "The payload was not stored; call submit() with the same payload.",
+  unknown:
+    "Whether it happened is not known; the key is kept: submit the same again or call resume().",
   aborted: "Nobody waits any more. Whether it happened is not known; a key that was sent is kept.",
   closed: "This client is closed; open another one.",
 };

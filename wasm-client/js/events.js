@@ -1,10 +1,15 @@
 // Events of this page, and the hint to other pages that something changed.
 
+// Between two hints of a page.
+const TOLD_EVERY_MS = 50;
+
 /** Tells listeners what happened, and other pages that something did. */
 export class Events {
   #listeners = new Map();
   #channel;
   #changed = new Set();
+  #isTelling = false;
+  #isUntold = false;
 
   constructor(dbName) {
     if (typeof BroadcastChannel !== "function") return;
@@ -20,8 +25,10 @@ export class Events {
 
   on(type, listener) {
     const listeners = this.#listeners.get(type) ?? new Set();
-    this.#listeners.set(type, listeners.add(listener));
-    return () => listeners.delete(listener);
+    // The same function may listen twice, and each leaves alone.
+    const call = (event) => listener(event);
+    this.#listeners.set(type, listeners.add(call));
+    return () => listeners.delete(call);
   }
 
   emit(type, intent, more) {
@@ -39,8 +46,20 @@ export class Events {
 
   /** Says that something changed. No value leaves the page this way. */
   changed() {
-    this.#channel?.postMessage("changed");
     this.#ring();
+    this.#isUntold = true;
+    if (this.#isTelling) return;
+    this.#isTelling = true;
+    this.#tell();
+  }
+
+  /** At once, and then once more for all that changes within the next moment. */
+  #tell() {
+    this.#isTelling = this.#isUntold;
+    if (!this.#isUntold) return;
+    this.#isUntold = false;
+    this.#channel?.postMessage("changed");
+    setTimeout(() => this.#tell(), TOLD_EVERY_MS);
   }
 
   /** Calls `listener` when something changed, here or elsewhere. */
@@ -51,6 +70,7 @@ export class Events {
 
   close() {
     this.#channel?.close();
+    this.#channel = undefined;
   }
 
   #ring() {

@@ -9,12 +9,12 @@ import { checkOperation, invalid } from "./settings.js";
 const KEY_FIELD = "_idempotency_key";
 // What was sent this long ago is resumed without asking.
 const RESUMED_WITHIN_MS = 5 * 60 * 1000;
-const SENSITIVE = 'input[type="password"], [autocomplete*="cc-"], [autocomplete*="password"]';
+const SENSITIVE = 'input[type="password"], [autocomplete*="cc-" i], [autocomplete*="password" i]';
 
 /** Guards a form; what comes back ends that. `follow` claims and sends under the client's eyes. */
-export function guardForm(client, form, options = {}, follow, clock) {
-  const { send, exclude = [], onOutcome, onError, mode = "fetch" } = options;
-  const operation = checkOperation(options.operation);
+export function guardForm(client, form, options, follow, clock) {
+  const { send, exclude = [], onOutcome, onError, mode = "fetch" } = options ?? {};
+  const operation = checkOperation(options?.operation);
   const isNative = mode === "native";
   if (!isNative && mode !== "fetch") throw invalid("mode", '"fetch" or "native"');
   if (!isNative && typeof send !== "function") throw invalid("send", "a function");
@@ -24,70 +24,117 @@ export function guardForm(client, form, options = {}, follow, clock) {
   for (const button of [undefined, ...buttons()]) check(form, button);
   let running = 0;
   let isPassing = false;
+  let isReleased = false;
+  // What was handed to the page, so that an outcome found on mount is not handed over again.
+  const delivered = new Set();
 
   async function onSubmit(event) {
     if (event.defaultPrevented || isPassing) return;
     event.preventDefault();
     const { submitter } = event;
     const payload = dataOf(form, submitter);
+    // Where in its image a button was hit is no part of what is bought.
+    const unasked = [KEY_FIELD, ...exclude, ...coordinates(submitter)];
     const asking = new FormData();
     for (const [name, value] of payload) {
-      if (name !== KEY_FIELD && !exclude.includes(name)) asking.append(name, value);
+      if (!unasked.includes(name)) asking.append(name, value);
     }
     const isStorable = ![...form.elements].some((field) => field.matches(SENSITIVE));
     await settle(async () => {
       check(form, submitter);
       const ended = follow(operation, send ?? noSend, payload, asking, isStorable, isNative);
-      return isNative ? pass(await ended, submitter) : ended;
+      return isNative ? pass(await ended, submitter, payload) : ended;
     });
   }
 
-  /** Lets the browser send the form itself, with the key in a hidden field. */
-  function pass({ key }, submitter) {
+  /** Lets the browser send what the form was at the click, with the key in a hidden field. */
+  function pass({ key }, submitter, payload) {
+    if (isReleased) return;
     const field = form.elements[KEY_FIELD] ?? document.createElement("input");
     Object.assign(field, { type: "hidden", name: KEY_FIELD, value: key });
     form.append(field);
+    const asItWas = ({ formData }) => {
+      for (const name of [...formData.keys()]) formData.delete(name);
+      for (const [name, value] of payload) formData.append(name, value);
+      formData.set(KEY_FIELD, key);
+    };
+    form.addEventListener("formdata", asItWas, { once: true });
     isPassing = true;
     try {
       form.requestSubmit(submitter);
     } finally {
       isPassing = false;
+      form.removeEventListener("formdata", asItWas);
     }
   }
 
   async function settle(work) {
     if (running++ === 0) mark(form, buttons());
     try {
-      const outcome = await work();
-      if (outcome) onOutcome?.(outcome);
+      deliver(await work());
     } catch (error) {
-      onError?.(error);
+      fail(error);
     } finally {
       if (--running === 0) unmark(form, buttons());
     }
+  }
+
+  function deliver(outcome) {
+    if (!outcome || isReleased) return;
+    delivered.add(outcome.key);
+    tell(onOutcome, outcome);
+  }
+
+  function fail(error) {
+    if (!isReleased) tell(onError, error);
   }
 
   /** What an earlier page life left: resumed while it is fresh, shown to the user later. */
   async function pickUp() {
     try {
       const intent = (await client.pending()).find((one) => one.operation === operation);
+      if (isReleased) return;
       const age = clock.now() - (intent?.firstSentAt ?? intent?.createdAt);
       if (age > RESUMED_WITHIN_MS || intent?.hasPayload === false) {
         throw refusal("unresolved", { intent });
       }
-      const resumed = () => client.resume(operation, send);
+      const resumed = async () => {
+        const outcome = await client.resume(operation, send);
+        return delivered.has(outcome?.key) ? null : outcome;
+      };
       if (intent) return await settle(resumed);
       // An outcome may have come before its receipt was shown.
-      const outcome = await resumed();
-      if (outcome) onOutcome?.(outcome);
+      deliver(await resumed());
     } catch (error) {
-      onError?.(error);
+      fail(error);
     }
   }
 
   form.addEventListener("submit", onSubmit);
   if (!isNative) pickUp();
-  return () => form.removeEventListener("submit", onSubmit);
+  return () => {
+    isReleased = true;
+    form.removeEventListener("submit", onSubmit);
+    if (isNative) form.elements[KEY_FIELD]?.remove();
+  };
+}
+
+/** A mistake in a listener of the page is the page's, and no outcome of a payment. */
+function tell(listener, value) {
+  try {
+    listener?.(value);
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error;
+    });
+  }
+}
+
+/** The fields that an image button adds. */
+function coordinates(button) {
+  if (button?.type !== "image") return [];
+  const prefix = button.name ? `${button.name}.` : "";
+  return [`${prefix}x`, `${prefix}y`];
 }
 
 const isSubmit = ({ type }) => type === "submit" || type === "image";

@@ -32,7 +32,8 @@ export class IndexedDbStore {
     this.#core = core;
     this.#factory = factory;
     this.#name = settings.dbName;
-    this.#limitMs = settings.openTimeoutMs;
+    // A timer beyond 2^31 ms would ring at once.
+    this.#limitMs = Math.min(settings.openTimeoutMs, 0x7fffffff);
     this.#now = clock.now;
   }
 

@@ -16,7 +16,9 @@ export function walk(core, payload) {
   try {
     return core.digest(payload, trail);
   } catch (cause) {
-    const place = ["payload", ...trail.reverse()].join(".");
+    const way = trail.reverse();
+    const shown = way.length > 12 ? [...way.slice(0, 12), ".."] : way;
+    const place = ["payload", ...shown].join(".");
     const kind = typeof cause === "string" ? cause : String(cause);
     throw new IdempotencyError(
       "payload",
@@ -52,9 +54,13 @@ export function isSameDigest(one, other) {
   return one.every((byte, index) => byte === other[index]);
 }
 
+/** Whether what was walked over may outlive the page. */
+export function isKept({ bytes, isSensitive }) {
+  return bytes <= STORED_BYTES_MAX && !isSensitive;
+}
+
 /** A copy of a payload that a page cannot change any more, or undefined where there is none. */
 export function kept(core, payload, walked) {
-  if (walked.bytes > STORED_BYTES_MAX) return undefined;
   if (isA(payload, "FormData")) return { kind: "form", entries: [...payload] };
   if (isA(payload, "URLSearchParams")) return { kind: "params", text: String(payload) };
   try {
@@ -73,15 +79,15 @@ export function asked(core, payload, asking = payload, isStorable = true) {
   const copy = kept(core, payload, asking === payload ? walked : walk(core, payload));
   return digestOf(core, walked).then((digest) => ({
     digest,
-    payload: copy ? restored(copy) : payload,
-    stored: isStorable && !walked.isSensitive ? copy : undefined,
+    payload: () => (copy ? restored(copy) : payload),
+    stored: isStorable && isKept(walked) ? copy : undefined,
   }));
 }
 
 /** The payload of a stored form. */
 export function restored({ kind, entries, text, value }) {
   if (kind === "params") return new URLSearchParams(text);
-  if (kind === "value") return value;
+  if (kind === "value") return structuredClone(value);
   const form = new FormData();
   for (const [name, entry] of entries) form.append(name, entry);
   return form;

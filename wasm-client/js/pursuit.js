@@ -5,10 +5,13 @@ import { IdempotencyError, refusal } from "./errors.js";
 import { acquire, slotName } from "./locks.js";
 import { restored } from "./payload.js";
 
+// The decisions that end what a page saw of a slot.
+const ENDED = ["joined", "outcome-lost", "abandoned"];
 // Without locks a waiter asks again after this time, should no hint of a change arrive.
 const POLL_MS = 1000;
-// What an outcome takes along of what is due.
-const SWEPT_AT_ONCE = 4;
+// What an outcome takes along of what is due, and how often one of a page does.
+const SWEPT_AT_ONCE = 16;
+const SWEEP_EVERY_MS = 1000;
 
 /** The intent as callers see it. */
 export function pendingIntent(record, { retentionMs }, now) {
@@ -37,6 +40,7 @@ export class Pursuit {
   #deadlineAt;
   #waitsSince;
   #seen = {};
+  #record;
 
   constructor(page, call) {
     this.#page = page;
@@ -47,6 +51,7 @@ export class Pursuit {
 
   async outcome() {
     for (;;) {
+      if (this.#call.signal.aborted) throw this.#refusal("aborted", this.#record);
       const lease = await this.#lease();
       if (lease.ended !== undefined) return lease.ended;
       try {
@@ -57,6 +62,12 @@ export class Pursuit {
       }
       await this.#beforeAnotherRound(lease);
     }
+  }
+
+  /** What the store says while another attempt runs: an end, or nothing where it is to wait. */
+  async look() {
+    const look = await this.#claim("held", {});
+    return look.decision === "wait" ? undefined : this.#conclude(look);
   }
 
   /** The lock of the slot; or, while others hold it, an end that needs none. */
@@ -70,7 +81,8 @@ export class Pursuit {
       const look = await this.#claim("held", {});
       if (look.decision !== "wait") return { ended: this.#conclude(look), release() {} };
       // A holder that makes attempts shows signs of life; the lease counts from the last one.
-      const heldAt = Math.max(this.#waitsSince, look.record?.heldAt ?? 0);
+      const seenAt = Math.min(look.record?.heldAt ?? 0, clock.now());
+      const heldAt = Math.max(this.#waitsSince, seenAt);
       const leftMs = heldAt + settings.leaseMs - clock.now();
       if (leftMs <= 0) return acquire(locks, this.#name, { steal: true });
       const lease = await this.#waitForLock(leftMs);
@@ -85,6 +97,7 @@ export class Pursuit {
     const woken = new AbortController();
     const stop = () => giveUp.abort();
     this.#call.signal.addEventListener("abort", stop);
+    if (this.#call.signal.aborted) stop();
     const ms = Math.min(leftMs, this.#deadlineAt - clock.now());
     clock.wait(ms, woken.signal).then(stop);
     try {
@@ -98,7 +111,7 @@ export class Pursuit {
   /** After a round that decided nothing: somebody else is at it, and is to be left time. */
   async #beforeAnotherRound({ lock }) {
     const { clock, events } = this.#page;
-    this.#refuseWhenOver(this.#seen.record);
+    this.#refuseWhenOver(this.#record);
     if (lock !== "lease") return;
     const woken = new AbortController();
     const ignore = events.onChange(() => woken.abort());
@@ -125,34 +138,40 @@ export class Pursuit {
     const { decision, record } = claim;
     if (decision === "wait") return undefined;
     if (decision !== "mint" && decision !== "resume") return this.#conclude(claim);
-    this.#page.events.changed();
     if (decision === "mint") this.#emit("claimed", record);
     if (this.#call.isOnlyClaim) return { status: "done", record };
-    const payload = this.#payload(record);
-    if (payload === undefined && !this.#call.mayMint) {
+    if (!this.#call.mayMint && !record.payload) {
       await this.#command("park", record, { inDoubt: claim.wasInDoubt });
       throw this.#refusal("payload-needed", record);
     }
-    return this.#attempts(lease, record, payload, isSending, Boolean(claim.wasInDoubt));
+    return this.#attempts(lease, record, isSending, Boolean(claim.wasInDoubt));
   }
 
+  /** A payload of this attempt's own, whatever an earlier `send` did to its. */
   #payload(record) {
-    const stored = record.payload && restored(record.payload);
     const { ready, prefersStored, mayMint } = this.#call;
-    return stored !== undefined && (prefersStored || !mayMint) ? stored : ready.payload;
+    const isStored = record.payload && (prefersStored || !mayMint);
+    return isStored ? restored(record.payload) : ready.payload();
   }
 
-  async #attempts(lease, record, payload, isNoted, isInDoubt) {
+  async #attempts(lease, record, isNoted, isInDoubt) {
     const { options } = this.#call;
     for (let count = 1; ; count++) {
       if (!isNoted) {
-        const again = await this.#beginAttempt(lease, record, isInDoubt);
+        await this.#online();
+        const obstacle = this.#obstacle(lease);
+        if (obstacle) return this.#stopped(obstacle, record, isInDoubt);
+        // The retention and the fence are checked in the store, before each attempt.
+        const again = await this.#claim("mine", { fence: record.fence, isSending: true });
         if (again.decision === "superseded") return undefined;
         if (again.decision !== "resume") return this.#conclude(again);
         ({ record } = again);
       }
       isNoted = false;
-      const answer = await this.#attempt(record, payload);
+      // The claim took its time, and nothing comes between this look and the attempt.
+      const obstacle = this.#obstacle(lease);
+      if (obstacle) return this.#stopped(obstacle, record, isInDoubt);
+      const answer = await this.#attempt(record, this.#payload(record));
       if (answer.verdict === "success") return this.#settle(record, "succeeded", answer.held);
       if (answer.verdict === "rejected" && (!isInDoubt || answer.isReplayed)) {
         return this.#settle(record, "rejected", answer.held);
@@ -172,36 +191,38 @@ export class Pursuit {
     }
   }
 
-  /** The principal, the retention and the fence are checked before each attempt, in the store. */
-  async #beginAttempt(lease, record, isInDoubt) {
-    const { clock } = this.#page;
-    const { signal } = this.#call;
-    while (!this.#isOnline()) {
-      // An attempt that cannot leave is no attempt.
-      const woken = new AbortController();
-      const until = { signal: woken.signal };
-      for (const target of [globalThis, signal]) {
-        target.addEventListener?.(
-          target === signal ? "abort" : "online",
-          () => woken.abort(),
-          until,
-        );
-      }
-      await clock.wait(Math.min(POLL_MS, this.#deadlineAt - clock.now()), woken.signal);
-      woken.abort();
-      if (signal.aborted || clock.now() >= this.#deadlineAt) {
-        throw await this.#park(record, isInDoubt, {});
-      }
-    }
-    if (signal.aborted) throw await this.#park(record, isInDoubt, {});
-    if (lease.isLost) return { decision: "superseded" };
+  /** What keeps an attempt from beginning at this very moment; nothing where it may. */
+  #obstacle(lease) {
+    if (lease.isLost) return { isTakenOver: true };
+    if (this.#call.signal.aborted || this.#page.clock.now() >= this.#deadlineAt) return {};
     try {
       this.#checkPrincipal();
+      return undefined;
     } catch (error) {
-      await this.#park(record, isInDoubt, {});
-      throw error;
+      return { error };
     }
-    return this.#claim("mine", { fence: record.fence, isSending: true });
+  }
+
+  /** Whoever took over follows the same key; else the intent is left to whoever comes next. */
+  async #stopped({ isTakenOver, error }, record, isInDoubt) {
+    if (isTakenOver) return undefined;
+    const parked = await this.#park(record, isInDoubt, {});
+    throw error ?? parked;
+  }
+
+  /** An attempt that cannot leave is no attempt. */
+  async #online() {
+    const { clock } = this.#page;
+    const { signal } = this.#call;
+    while (!this.#isOnline() && !signal.aborted && clock.now() < this.#deadlineAt) {
+      const woken = new AbortController();
+      const until = { signal: woken.signal };
+      const wake = () => woken.abort();
+      globalThis.addEventListener?.("online", wake, until);
+      signal.addEventListener("abort", wake, until);
+      await clock.wait(Math.min(POLL_MS, this.#deadlineAt - clock.now()), woken.signal);
+      wake();
+    }
   }
 
   /** One attempt, within its time. What it leaves is an answer, never an exception. */
@@ -249,6 +270,8 @@ export class Pursuit {
       // The headers came and the body did not, so what they promise is not settled.
       const isSettling = judged.verdict === "success" || judged.verdict === "rejected";
       if (isSettling) judged = { verdict: "unknown", isInDoubt: true };
+      // A `classify` that cannot be used judges no better the next time.
+      if (error instanceof IdempotencyError) judged = { verdict: "stop", isInDoubt: true };
       return { ...judged, held: { kind: "error", error } };
     }
   }
@@ -265,16 +288,19 @@ export class Pursuit {
     const value = storableOutcome(core, held);
     let noted;
     try {
-      const more = { state, value, hasValue: value !== undefined, sweepMax: SWEPT_AT_ONCE };
+      const sweepMax = this.#sweepMax();
+      const more = { state, value, hasValue: value !== undefined, sweepMax };
       noted = await this.#command("settle", record, more);
     } catch {
       // Perhaps the value was too much. Without any record the next call gets a replay.
       noted = await this.#command("settle", record, { state }).catch(() => undefined);
     }
     if (noted?.decision === "superseded") return undefined;
-    // Another attempt of the key may have settled it; then that is the outcome.
+    // Another attempt of the key may have settled it; then that is the outcome, unless this one
+    // knows that it happened.
     const first = noted?.record ?? record;
-    if (noted?.decision === "settled" && first.state !== state) {
+    this.#forget();
+    if (state === "rejected" && noted?.decision === "settled" && first.state !== state) {
       return this.#conclude({
         decision: first.valueUntil ? "joined" : "outcome-lost",
         record: first,
@@ -284,6 +310,13 @@ export class Pursuit {
     events.changed();
     if (state === "succeeded") this.#emit("done", record);
     return { status: "done", record, state, held };
+  }
+
+  #sweepMax() {
+    const now = this.#page.clock.now();
+    if (now < (this.#page.sweepsAt ?? 0)) return undefined;
+    this.#page.sweepsAt = now + SWEEP_EVERY_MS;
+    return SWEPT_AT_ONCE;
   }
 
   /** Leaves the intent to whoever comes next; the error for those who waited here. */
@@ -301,6 +334,7 @@ export class Pursuit {
 
   /** What a decision means for the callers, where nothing is left to be done. */
   #conclude({ decision, record }) {
+    if (ENDED.includes(decision)) this.#forget();
     if (decision === "nothing") return null;
     if (decision === "joined") {
       const { state, value: held } = record;
@@ -314,9 +348,7 @@ export class Pursuit {
 
   #unknown(record, cause) {
     if (record) this.#emit("unknown", record);
-    const message =
-      "Whether it happened is not known; the key is kept: submit the same again or call resume().";
-    return new IdempotencyError("unknown", message, this.#details(record, cause));
+    return this.#refusal("unknown", record, cause);
   }
 
   #refusal(code, record, cause) {
@@ -349,6 +381,7 @@ export class Pursuit {
       digest: this.#call.ready.digest,
       isRefusedBusy: options.ifBusy === "refuse",
       isNewIntent: options.onChanged === "new-intent",
+      isRemembered: this.#isRemembered(),
       // A resume finds an outcome for as long as it is kept: its receipt was never seen.
       joinMs: mayMint ? settings.joinMs : settings.outcomeMs,
       ...more,
@@ -356,8 +389,23 @@ export class Pursuit {
     if (answer.record?.state === "claimed") {
       const { key, number } = answer.record;
       this.#seen = { key, number };
+      this.#record = answer.record;
+      const { principal } = this.#call.slot;
+      this.#page.seen.set(this.#name, { principal, key, at: this.#page.clock.now() });
     }
     return answer;
+  }
+
+  /** Whether this page saw an intent of the slot, whose record or tombstone must be there still. */
+  #isRemembered() {
+    const { seen, settings, clock } = this.#page;
+    const intent = seen.get(this.#name);
+    return Boolean(intent) && clock.now() < intent.at + settings.retentionMs;
+  }
+
+  /** The intent has ended, so what comes next may be a new one. */
+  #forget() {
+    this.#page.seen.delete(this.#name);
   }
 
   #command(verb, { key, number, fence }, more) {
@@ -367,8 +415,9 @@ export class Pursuit {
   #send(verb, more) {
     const { store, settings, holder } = this.#page;
     const { retentionMs, leaseMs, joinMs, outcomeMs } = settings;
-    const command = { verb, ...this.#call.slot, holder, retentionMs, leaseMs, joinMs, outcomeMs };
-    return store.apply({ ...command, ...more });
+    const { attemptTimeoutMs } = this.#call.options;
+    const times = { retentionMs, leaseMs, joinMs, outcomeMs, attemptTimeoutMs };
+    return store.apply({ verb, ...this.#call.slot, holder, ...times, ...more });
   }
 
   #emit(type, { key }, more) {

@@ -29,27 +29,25 @@ export function useIdempotentSubmit(options) {
       if (isNewest()) setState({ status: "error", outcome: null, error });
       throw error;
     } finally {
-      if (isNewest()) setPending(await intentOf(latest.current).catch(() => null));
+      intentOf(latest.current)
+        .catch(() => null)
+        .then((intent) => isNewest() && setPending(intent));
     }
   }, []);
 
+  // What is bought is what was shown at the click, even if the next render shows something else.
   const submit = useCallback(
-    (payload) =>
-      follow((client) => {
-        const { operation, send } = latest.current;
-        return client.submit(operation, payload, send, callOptions(latest.current));
-      }),
+    (payload) => {
+      const { operation, send, ...options } = latest.current;
+      return follow((client) => client.submit(operation, payload, send, callOptions(options)));
+    },
     [follow],
   );
 
-  const resume = useCallback(
-    () =>
-      follow((client) => {
-        const { operation, send } = latest.current;
-        return client.resume(operation, send, callOptions(latest.current));
-      }),
-    [follow],
-  );
+  const resume = useCallback(() => {
+    const { operation, send, ...options } = latest.current;
+    return follow((client) => client.resume(operation, send, callOptions(options)));
+  }, [follow]);
 
   const acknowledge = useCallback(async () => {
     const { outcome } = state;

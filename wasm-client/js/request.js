@@ -28,8 +28,12 @@ export function requestOf(input, init) {
   }
   const request = new Request(input, init);
   const fields = isRequest ? COPIED_FIELDS.map((name) => [name, input[name]]) : [];
-  const options = { ...Object.fromEntries(fields), ...init, redirect: init.redirect ?? "error" };
-  return { request, options, form: isA(init.body, "FormData") ? init.body : undefined };
+  const wanted = init.redirect ?? input.redirect;
+  const redirect = wanted === undefined || wanted === "follow" ? "error" : wanted;
+  const options = { ...Object.fromEntries(fields), ...init, redirect: init.redirect ?? redirect };
+  // A copy, since the page may go on with its own.
+  const form = isA(init.body, "FormData") ? copied(init.body) : undefined;
+  return { request, options, form };
 }
 
 /** Reads the body once: what it asks for, and the bytes that are sent each time. */
@@ -48,11 +52,18 @@ export async function prepared(core, { request, form }) {
     const payload = { method, url, type, body };
     const isKept =
       body.byteLength <= STORED_BYTES_MAX && !walked.isSensitive && !isSensitive(core, type, body);
-    return { digest, payload, stored: isKept ? { kind: "value", value: payload } : undefined };
+    const stored = isKept ? { kind: "value", value: payload } : undefined;
+    return { digest, payload: () => payload, stored };
   } catch (cause) {
     if (cause instanceof IdempotencyError) throw cause;
     throw new IdempotencyError("payload", "The body cannot be read; give it anew.", { cause });
   }
+}
+
+function copied(form) {
+  const copy = new FormData();
+  for (const [name, value] of form) copy.append(name, value);
+  return copy;
 }
 
 /** Sends an attempt. */

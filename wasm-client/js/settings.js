@@ -14,11 +14,12 @@ const CHOICES = {
 };
 
 /** The settings of a client. Names that are not known are ignored. */
-export function clientSettings(options = {}) {
+export function clientSettings(options) {
+  options ??= {};
   const retentionMs = span(options, "retentionMs", RETENTION_MS);
   // A default gives way to a short retention; a wish that contradicts it is a mistake.
-  const within = (name, fallback) => {
-    const ms = span(options, name, Math.min(fallback, retentionMs));
+  const within = (name, fallback, least) => {
+    const ms = span(options, name, Math.min(fallback, retentionMs), least);
     if (ms > retentionMs) throw invalid(name, `at most retentionMs (${retentionMs})`);
     return ms;
   };
@@ -36,8 +37,8 @@ export function clientSettings(options = {}) {
     classify,
     retentionMs,
     leaseMs: within("leaseMs", 30 * SECOND),
-    joinMs: within("joinMs", 10 * SECOND),
-    outcomeMs: within("outcomeMs", 600 * SECOND),
+    joinMs: within("joinMs", 10 * SECOND, 0),
+    outcomeMs: within("outcomeMs", 600 * SECOND, 0),
     openTimeoutMs: span(options, "openTimeoutMs", 5 * SECOND),
     durability: choice(options, "durability"),
     persist: choice(options, "persist"),
@@ -46,8 +47,10 @@ export function clientSettings(options = {}) {
 }
 
 /** The settings of one call. */
-export function callSettings(options = {}) {
-  const { retry = {}, signal } = options;
+export function callSettings(options) {
+  options ??= {};
+  const { signal } = options;
+  const retry = options.retry ?? {};
   if (signal !== undefined && signal !== null && typeof signal.addEventListener !== "function") {
     throw invalid("signal", "an AbortSignal");
   }
@@ -89,7 +92,7 @@ function choice(options, name) {
 function span(options, name, fallback, least = 1) {
   const ms = options[name] ?? fallback;
   if (!(Number.isFinite(ms) && ms >= least)) {
-    throw invalid(name, "a number of milliseconds above zero");
+    throw invalid(name, `a number of milliseconds, at least ${least}`);
   }
   return ms;
 }

@@ -5,6 +5,9 @@ import { storageError } from "./indexeddb.js";
 import { slotName } from "./locks.js";
 import { isSameDigest } from "./payload.js";
 
+// As in the core: what has another version is left alone.
+const RECORD_VERSION = 1;
+
 /** A store over `{ get, set, delete, keys }`, ordered between pages by `exclusively`. */
 export class SynchronousStore {
   #core;
@@ -44,6 +47,7 @@ export class SynchronousStore {
       const { puts } = answer;
       if (this.mode === "localstorage") puts.forEach((put) => this.#keepTexts(put));
       if (puts.length) this.#shelf.set(name, [...others, ...puts].sort(byNumber));
+      if (command.sweepMax) this.#sweepAll();
       return answer;
     });
   }
@@ -61,16 +65,7 @@ export class SynchronousStore {
   }
 
   sweep() {
-    return this.#step(() => {
-      const now = this.#now();
-      this.#keepOnly((record) => {
-        if (record.valueUntil <= now) {
-          delete record.value;
-          delete record.valueUntil;
-        }
-        return !(record.expiresAt <= now);
-      });
-    });
+    return this.#step(() => this.#sweepAll());
   }
 
   close() {}
@@ -81,6 +76,17 @@ export class SynchronousStore {
     } catch (error) {
       throw storageError(error);
     }
+  }
+
+  #sweepAll() {
+    const now = this.#now();
+    this.#keepOnly((record) => {
+      if (record.v === RECORD_VERSION && record.valueUntil <= now) {
+        delete record.value;
+        delete record.valueUntil;
+      }
+      return record.v !== RECORD_VERSION || !(record.expiresAt <= now);
+    });
   }
 
   /** What JSON would turn into something else is left out rather than stored wrong. */

@@ -11,8 +11,8 @@ export { IdempotencyError, NotSent, Rejected } from "./errors.js";
 let opened = 0;
 
 /** A client that needs no browser: nothing is stored, and nothing is shared with others. */
-export async function openTestClient(options = {}) {
-  const { clock = systemClock, ...given } = options;
+export async function openTestClient(options) {
+  const { clock = systemClock, ...given } = options ?? {};
   const settings = clientSettings({ dbName: `test-${++opened}`, ...given });
   const core = await loadCore(inlinedWasm);
   const page = { core, settings, clock };

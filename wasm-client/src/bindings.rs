@@ -21,12 +21,14 @@ extern "C" {
     #[derive(Clone, Debug)]
     pub type Members;
 
+    // The build makes each of these names a string of JavaScript once, by its place in memory:
+    // so they have to be static, which the methods in `record` see to.
     #[wasm_bindgen(method, structural, indexing_getter)]
-    pub(crate) fn get(this: &Members, name: &str) -> JsValue;
+    pub(crate) fn member(this: &Members, name: &str) -> JsValue;
     #[wasm_bindgen(method, structural, indexing_setter)]
-    pub(crate) fn set(this: &Members, name: &str, value: JsValue);
+    pub(crate) fn set_member(this: &Members, name: &str, value: JsValue);
     #[wasm_bindgen(method, structural, indexing_deleter)]
-    pub(crate) fn remove(this: &Members, name: &str);
+    pub(crate) fn remove_member(this: &Members, name: &str);
 
     /// A value that says itself what it is in JSON.
     #[wasm_bindgen(extends = Object)]

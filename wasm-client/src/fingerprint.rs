@@ -16,6 +16,8 @@ use crate::bindings::{self, Convertible, Members};
 const CHUNK_BYTES: u32 = 64 * 1024;
 /// More values than this are not a payload but a mistake, or one value that many others hold.
 const VALUES_MAX: usize = 200_000;
+/// A walk goes down the stack of the wasm, which has an end.
+const DEPTH_MAX: usize = 200;
 /// The names of members that are never stored.
 const SENSITIVE_PREFIX: &[u8] = b"cc-";
 const SENSITIVE_PART: &[u8] = b"password";
@@ -95,6 +97,9 @@ impl Walk<'_> {
     fn object(&mut self, value: &JsValue) -> Result<(), JsValue> {
         if self.ancestors.contains(value) {
             return Err("a cycle".into());
+        }
+        if self.ancestors.len() >= DEPTH_MAX {
+            return Err("too deep".into());
         }
         self.ancestors.push(value.clone());
         let outcome = self.kind(value);

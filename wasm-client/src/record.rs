@@ -9,6 +9,7 @@
 //! | `key`, `fingerprint`, `payload` | what is sent; the payload only where it may be kept |
 //! | `state` | `claimed`, `succeeded`, `rejected` or `abandoned` |
 //! | `fence`, `holder`, `heldAt` | the newest attempt: its fence, its page, its last sign of life |
+//! | `sentUntil`, `othersUntil` | how long the newest attempt, and one taken over, may run |
 //! | `attempts`, `inDoubt` | how many there were, and whether one may have happened unknown |
 //! | `createdAt`, `firstSentAt`, `settledAt`, `acknowledgedAt` | in Unix milliseconds |
 //! | `value`, `valueUntil` | what came back, and how long it is kept |
@@ -35,15 +36,27 @@ pub(crate) const UNREADABLE: &str = "unreadable";
 pub(crate) type IntentRecord = Members;
 
 impl Members {
-    pub(crate) fn number(&self, name: &str) -> Option<f64> {
+    pub(crate) fn get(&self, name: &'static str) -> JsValue {
+        self.member(name)
+    }
+
+    pub(crate) fn set(&self, name: &'static str, value: JsValue) {
+        self.set_member(name, value);
+    }
+
+    pub(crate) fn remove(&self, name: &'static str) {
+        self.remove_member(name);
+    }
+
+    pub(crate) fn number(&self, name: &'static str) -> Option<f64> {
         self.get(name).as_f64()
     }
 
-    pub(crate) fn text(&self, name: &str) -> Option<String> {
+    pub(crate) fn text(&self, name: &'static str) -> Option<String> {
         self.get(name).as_string()
     }
 
-    pub(crate) fn is(&self, name: &str) -> bool {
+    pub(crate) fn is(&self, name: &'static str) -> bool {
         self.get(name).is_truthy()
     }
 
@@ -51,7 +64,7 @@ impl Members {
         self.get("state") == state
     }
 
-    pub(crate) fn count(&self, name: &str) -> f64 {
+    pub(crate) fn count(&self, name: &'static str) -> f64 {
         self.number(name).unwrap_or_default()
     }
 }

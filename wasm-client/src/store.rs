@@ -1,8 +1,8 @@
 //! The intent store on IndexedDB: read, decide and write in one transaction.
 //!
-//! One object store holds one record per intent under [principal, operation, number], so the
-//! newest intent of a slot is the last one of its range. Only what has ended has a `dueAt`, so
-//! the index over it never leads a sweep to an intent that is still open.
+//! One object store holds one record per intent under [principal, operation, -number], so the
+//! newest intent of a slot is the first one of its range, which one `get` finds. Only what has
+//! ended has a `dueAt`, so the index over it never leads a sweep to an intent that is still open.
 //!
 //! What is done here is done inside the browser's own events, without a promise between one
 //! request and the next: a transaction commits as soon as it waits for anything else.
@@ -12,13 +12,13 @@ use alloc::vec::Vec;
 use js_sys::{Array, Function, Object, Uint8Array};
 use wasm_bindgen::prelude::*;
 use web_sys::{
-    IdbCursorDirection, IdbCursorWithValue, IdbDatabase, IdbKeyRange, IdbObjectStore, IdbRequest,
-    IdbTransaction, IdbTransactionMode,
+    IdbCursorWithValue, IdbDatabase, IdbKeyRange, IdbObjectStore, IdbRequest, IdbTransaction,
+    IdbTransactionMode,
 };
 
 use crate::bindings::{DurableDatabase, Members};
 use crate::keys;
-use crate::record::{IntentRecord, UNREADABLE};
+use crate::record::{IntentRecord, RECORD_VERSION, UNREADABLE};
 use crate::transition::{Found, transition};
 
 const INTENTS: &str = "intents";
@@ -72,17 +72,8 @@ pub(crate) fn apply(
     let mode = IdbTransactionMode::Readwrite;
     let work = Work::begin(database, INTENTS, mode, command.is("isStrict"), outcome)?;
     let slot = Array::of2(&owner(command.get("principal")), &command.get("operation"));
-    let newest_first = IdbCursorDirection::Prev;
-    let range = range_of(&slot)?;
-    let request = work
-        .store
-        .open_cursor_with_range_and_direction(&range, newest_first)?;
-    work.when_done(&request, move |work, cursor| {
-        let newest = if cursor.is_null() {
-            JsValue::UNDEFINED
-        } else {
-            cursor.unchecked_into::<IdbCursorWithValue>().value()?
-        };
+    let request = work.store.get(&range_of(&slot)?)?;
+    work.when_done(&request, move |work, newest| {
         let found = Found::of(newest, JsValue::UNDEFINED);
         let decide = Decide {
             command,
@@ -92,7 +83,7 @@ pub(crate) fn apply(
         if decide.is_answered_by(&found) {
             return decide.over(&found, &work);
         }
-        slot.push(&decide.command.get("number"));
+        slot.push(&place(&decide.command));
         let request = work.store.get(&slot)?;
         work.when_done(&request, move |work, seen| {
             decide.over(
@@ -138,7 +129,7 @@ impl Decide {
         work.answer(answer.into());
         match self.command.number("sweepMax") {
             Some(max) => work.sweep(now_ms, max),
-            None => Ok(()),
+            None => work.commit(),
         }
     }
 }
@@ -206,12 +197,14 @@ fn sweep_next(work: &Work, request: &IdbRequest, now_ms: f64, left: f64) {
     let again = request.clone();
     work.when_done(request, move |work, cursor| {
         if cursor.is_null() || left < 1.0 {
-            return Ok(());
+            return work.commit();
         }
         let cursor: IdbCursorWithValue = cursor.unchecked_into();
         let record: IntentRecord = cursor.value()?.unchecked_into();
         let expires_at = record.count("expiresAt");
-        if now_ms < expires_at {
+        if record.get("v") != RECORD_VERSION {
+            // What a newer package wrote is its own to sweep.
+        } else if now_ms < expires_at {
             record.remove("value");
             record.remove("valueUntil");
             record.set(DUE, expires_at.into());
@@ -285,6 +278,21 @@ impl Work {
         Ok(())
     }
 
+    /// Says that no more requests come, which saves a turn of events. A browser that does not know
+    /// this finds out by itself.
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "what ends a step says whether it went well"
+    )]
+    #[expect(
+        deprecated,
+        reason = "marked so by web-sys alone; browsers and the standard keep it"
+    )]
+    fn commit(&self) -> Result<(), JsValue> {
+        let _ = self.transaction.commit();
+        Ok(())
+    }
+
     fn answer(&self, answer: JsValue) {
         self.outcome.set("answer", answer);
     }
@@ -301,7 +309,12 @@ fn owner(principal: JsValue) -> JsValue {
 
 fn key_of(record: &IntentRecord) -> JsValue {
     let owner = owner(record.get("principal"));
-    Array::of3(&owner, &record.get("operation"), &record.get("number")).into()
+    Array::of3(&owner, &record.get("operation"), &place(record)).into()
+}
+
+/// Where the intent of a record or a command stands in its slot: the newest comes first.
+fn place(intent: &Members) -> JsValue {
+    (-intent.count("number")).into()
 }
 
 /// All keys that start with `prefix`: an array sorts after every string and number.

@@ -118,6 +118,8 @@ fn claim(command: &Members, found: &Found, salt: &[u8], now_ms: f64) -> Result<M
     };
     let decision = decide_intent(&slot, &call, lock, timestamp(now_ms));
     match (decision, speaking) {
+        // This page saw an intent here, and neither that nor its tombstone is left.
+        (IntentDecision::Mint, None) if command.is("isRemembered") => Ok(answer("key-lost", None)),
         (IntentDecision::Mint | IntentDecision::Replace, _) if !command.is("mayMint") => {
             Ok(answer("nothing", None))
         }
@@ -132,6 +134,10 @@ fn claim(command: &Members, found: &Found, salt: &[u8], now_ms: f64) -> Result<M
             None,
         )),
         (IntentDecision::Mint, _) => mint(command, found, &fingerprint, now_ms),
+        // Its lock was stolen from a page whose attempt is not over yet.
+        (IntentDecision::Replace, Some(old)) if is_run_elsewhere(old, now_ms) => {
+            Ok(answer(name(IntentDecision::Unresolved), Some(old)))
+        }
         (IntentDecision::Replace, old) => {
             let answer = mint(command, found, &fingerprint, now_ms)?;
             if let Some(old) = old {
@@ -196,7 +202,19 @@ fn is_leased(command: &Members, record: &IntentRecord, now_ms: f64) -> bool {
         && record.get("holder") != command.get("holder")
         && record
             .number("heldAt")
-            .is_some_and(|at| now_ms < at + command.count("leaseMs"))
+            .is_some_and(|at| at <= now_ms && now_ms < at + command.count("leaseMs"))
+}
+
+/// Whether an attempt of a holder that was taken over may still be under way.
+fn is_run_elsewhere(record: &IntentRecord, now_ms: f64) -> bool {
+    record
+        .number("othersUntil")
+        .is_some_and(|until| now_ms < until)
+}
+
+/// Whether somebody is at an intent that a person wants to end by hand.
+fn is_busy(command: &Members, record: &IntentRecord, now_ms: f64) -> bool {
+    lock(command, Some(record), now_ms) == SlotLock::Held || is_run_elsewhere(record, now_ms)
 }
 
 fn mint(
@@ -237,6 +255,10 @@ fn mint(
 fn resume(command: &Members, record: &IntentRecord, now_ms: f64) -> Members {
     if command.number("fence").is_none() {
         record.set("fence", (record.count("fence") + 1.0).into());
+        if command.get("lock") == "stolen" {
+            let until = record.count("sentUntil").max(record.count("othersUntil"));
+            record.set("othersUntil", until.into());
+        }
     } else if is_superseded(command, record) {
         return answer("superseded", Some(record));
     }
@@ -262,6 +284,10 @@ fn hold(command: &Members, record: &IntentRecord, now_ms: f64) {
     if command.is("isSending") {
         record.set("attempts", (record.count("attempts") + 1.0).into());
         record.set("inDoubt", true.into());
+        record.set(
+            "sentUntil",
+            (now_ms + command.count("attemptTimeoutMs")).into(),
+        );
         if record.number("firstSentAt").is_none() {
             record.set("firstSentAt", now_ms.into());
         }
@@ -276,6 +302,10 @@ fn settle(command: &Members, found: &Found, now_ms: f64) -> Members {
     };
     if !record.is_state("claimed") {
         return answer("settled", Some(record));
+    }
+    // A person says so, and not an attempt.
+    if command.is("lock") && is_busy(command, record, now_ms) {
+        return answer("in-progress", None);
     }
     let state = command.text("state").unwrap_or_default();
     if state == "rejected" && is_superseded(command, record) {
@@ -302,7 +332,7 @@ fn end(record: &IntentRecord, command: &Members, state: &str, now_ms: f64) {
     for name in ["expiresAt", "dueAt"] {
         record.set(name, expires_at.into());
     }
-    for name in ["payload", "heldAt", "holder"] {
+    for name in ["payload", "heldAt", "holder", "sentUntil", "othersUntil"] {
         record.remove(name);
     }
 }
@@ -343,7 +373,7 @@ fn abandon(command: &Members, found: &Found, now_ms: f64) -> Members {
     let Some(record) = found.own_claimed(command) else {
         return answer("nothing", None);
     };
-    if lock(command, Some(record), now_ms) == SlotLock::Held {
+    if is_busy(command, record, now_ms) {
         return answer("in-progress", None);
     }
     end(record, command, "abandoned", now_ms);

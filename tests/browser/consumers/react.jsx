@@ -35,6 +35,15 @@ function Payment({ order }) {
       <button id="pay" onClick={pay}>
         Pay
       </button>
+      <button
+        id="pay-and-next"
+        onClick={() => {
+          pay();
+          window.setOrder("order-2");
+        }}
+      >
+        Pay, then the next order
+      </button>
       <button id="resume" onClick={() => resume().catch(() => {})}>
         Go on
       </button>

@@ -15,6 +15,9 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(180);
 /// How long a script of a test may take.
 pub(crate) const SCRIPT_LIMIT: Duration = Duration::from_secs(120);
 
+/// How often a driver is started, before something else must be wrong.
+const STARTS_MAX: u32 = 5;
+
 /// A running `chromedriver`, ended when dropped.
 #[derive(Debug)]
 pub(crate) struct Driver {
@@ -26,7 +29,15 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
+    /// Another program may take the port that a driver has found before the driver does.
     pub(crate) fn start() -> Self {
+        let mut tries = (0..STARTS_MAX).filter_map(|_| Self::try_start());
+        tries
+            .next()
+            .expect("one of several chromedrivers finds a port")
+    }
+
+    fn try_start() -> Option<Self> {
         let started = Command::new("chromedriver")
             .arg("--port=0")
             .stdin(Stdio::null())
@@ -37,18 +48,24 @@ impl Driver {
             panic!("chromedriver: {error}; `apt-get install chromium chromium-driver`")
         });
         let mut output = BufReader::new(child.stdout.take().expect("it is piped"));
-        let address = format!("http://127.0.0.1:{}", port(&mut output));
+        let Some(port) = port(&mut output) else {
+            // It may have ended by itself; then there is nothing to end.
+            let _ = child.kill();
+            let _ = child.wait();
+            return None;
+        };
+        let address = format!("http://127.0.0.1:{port}");
         let config = Agent::config_builder()
             .timeout_global(Some(ANSWER_LIMIT))
             .http_status_as_error(false)
             .proxy(None)
             .build();
-        Self {
+        Some(Self {
             child,
             _output: output,
             address,
             agent: config.into(),
-        }
+        })
     }
 
     /// Sends a command; the error is the driver's own.
@@ -78,18 +95,14 @@ impl Drop for Driver {
     }
 }
 
-/// Reads the port that the driver found for itself.
-fn port(output: &mut BufReader<ChildStdout>) -> u16 {
-    for _ in 0..20 {
-        let mut line = String::new();
-        output.read_line(&mut line).expect("the driver prints text");
-        let Some((_, end)) = line.split_once("started successfully on port ") else {
-            continue;
-        };
-        let digits = end.trim().trim_end_matches('.');
-        return digits.parse().expect("a port is a number");
-    }
-    panic!("chromedriver did not say its port");
+/// Reads the port that the driver found for itself, if it did.
+fn port(output: &mut impl BufRead) -> Option<u16> {
+    let mut lines = output.lines().map_while(Result::ok).take(20);
+    let end = lines.find_map(|line| {
+        let (_, end) = line.split_once("started successfully on port ")?;
+        Some(end.to_owned())
+    })?;
+    end.trim().trim_end_matches('.').parse().ok()
 }
 
 /// What went wrong, in the driver's words.

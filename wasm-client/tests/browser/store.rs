@@ -103,7 +103,7 @@ async fn a_record_of_another_version_is_refused_and_left_as_it_is() {
         .connection
         .transaction_with_str_and_mode("intents", IdbTransactionMode::Readwrite)
         .expect("it begins");
-    let key = Array::of3(&0.into(), &js("pay:order-17"), &1.into());
+    let key = Array::of3(&0.into(), &js("pay:order-17"), &(-1).into());
     let store = transaction.object_store("intents").expect("it is there");
     store.put_with_key(&record, &key).expect("it is written");
     let refused = database.try_apply(&claim("page", 0.0, &[]), 2.0).await;

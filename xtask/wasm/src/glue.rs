@@ -27,8 +27,10 @@ const PIECES: [(&str, &str, &str); 3] = [
     (
         "let cachedTextDecoder = new TextDecoder(",
         "const cachedTextEncoder = new TextEncoder();",
-        "function decodeText(bytes) {
-    return new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes);
+        "let decoder;
+function decodeText(bytes) {
+    decoder ??= new TextDecoder('utf-8', { ignoreBOM: true });
+    return decoder.decode(bytes);
 }
 
 ",
@@ -41,13 +43,32 @@ const PIECES: [(&str, &str, &str); 3] = [
     (
         "function passStringToWasm0(arg, malloc, realloc) {",
         "function takeObject(idx) {",
-        "function passStringToWasm0(arg, malloc) {
-    return passArray8ToWasm0(new TextEncoder().encode(arg), malloc);
+        "let encoder;
+function passStringToWasm0(arg, malloc) {
+    encoder ??= new TextEncoder();
+    return passArray8ToWasm0(encoder.encode(arg), malloc);
 }
 
 ",
     ),
 ];
+
+/// A member that the wasm names, decoded each time and decoded once. All of them are static in
+/// the client (`wasm-client/src/record.rs`), so a place and a length are always the same name.
+const MEMBER: (&str, &str) = (
+    "[getStringFromWasm0(arg1, arg2)]",
+    "[memberName(arg1, arg2)]",
+);
+
+const MEMBER_NAME: &str = "const memberNames = new Map();
+function memberName(ptr, len) {
+    const place = ptr * 256 + len;
+    let name = memberNames.get(place);
+    if (!name) memberNames.set(place, name = getStringFromWasm0(ptr, len));
+    return name;
+}
+
+";
 
 /// An import of the wasm: the module that it comes from, and its name there.
 pub(crate) type Import<'w> = (&'w mut String, &'w mut String);
@@ -58,6 +79,7 @@ pub(crate) fn slim<'w>(js: &str, imports: impl Iterator<Item = Import<'w>>) -> R
     for piece in PIECES {
         js = replaced(&js, piece)?;
     }
+    js = js.replace(MEMBER.0, MEMBER.1);
     let key = format!("\"{}\": import0", IMPORTED.0);
     let short_key = format!("\"{}\": import0", IMPORTED.1);
     js = js.replace(&key, &short_key);
@@ -85,7 +107,7 @@ fn without_loader(js: &str) -> Result<String> {
         .split_once(LOADER)
         .with_context(|| format!("wasm-bindgen's JavaScript has no `{LOADER}`"))?;
     // The loader also names these, and knows that they may be stale.
-    Ok(format!("{before}{INSTANTIATE}"))
+    Ok(format!("{before}{MEMBER_NAME}{INSTANTIATE}"))
 }
 
 /// Takes a piece out, where it is; a module that needs none of it has none.
