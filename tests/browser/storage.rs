@@ -3,9 +3,9 @@
 
 use serde_json::json;
 
-use crate::harness::browser::Tab;
+use crate::harness::browser::{Tab, Thrown};
 use crate::harness::plan::Plan;
-use crate::shop::{Shop, code};
+use crate::shop::{Shop, code, refusal};
 
 const NO_INDEXED_DB: &str =
     "Object.defineProperty(window, 'indexedDB', { value: undefined, configurable: true });";
@@ -447,7 +447,9 @@ fn storage_cleared_between_two_calls_of_a_living_page_is_key_lost_until_that_is_
     assert_eq!(code(tab.try_run(once, json!(null))), "unknown");
     tab.run("await forgetEverything();");
     for call in [once, once, "return await resume('order-1');"] {
-        assert_eq!(code(tab.try_run(call, json!(null))), "key-lost");
+        let Thrown(lost) = tab.try_run(call, json!(null)).expect_err("it is refused");
+        assert_eq!(refusal(&lost), "key-lost");
+        assert_eq!(lost["intent"]["key"], shop.api().keys()[0].as_str());
     }
     assert_eq!(shop.api().requests().len(), 1);
     // A person has looked it up on the server.

@@ -359,7 +359,7 @@ fn other_tabs_are_told_that_something_changed_but_no_values() {
 
 /// A tab whose lock was stolen while the bank holds its request, and the tab that stole it, whose
 /// own attempt came to nothing.
-fn stolen<'b>(shop: &'b Shop) -> (Tab<'b>, Tab<'b>) {
+fn stolen(shop: &Shop) -> (Tab<'_>, Tab<'_>) {
     let options = json!({"leaseMs": 300});
     let (first, second) = (shop.tab_with(&options), shop.another_tab_with(&options));
     let busy = Plan::problem(503, "busy");

@@ -138,7 +138,7 @@ export function storableOutcome(core, held) {
   try {
     const plain = held.kind === "error" ? plainError(held.error) : held.value;
     if (core.digest(plain, []).bytes > STORED_BYTES_MAX) return undefined;
-    return { kind: held.kind, [held.kind]: structuredClone(plain) };
+    return { kind: held.kind, [held.kind]: plain };
   } catch {
     return undefined;
   }

@@ -358,7 +358,7 @@ export class Client {
     if (puts.length) events.changed();
     // What is in progress stays; what is gone from the store was given up by saying so.
     const name = slotName(settings.dbName, slot);
-    const isForgotten = decision !== "in-progress" && seen.get(name)?.key === key;
+    const isForgotten = decision !== "in-progress" && seen.get(name)?.record.key === key;
     if (isForgotten) seen.delete(name);
     return puts.length > 0 || isForgotten;
   }

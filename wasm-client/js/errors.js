@@ -23,19 +23,19 @@ export class Rejected extends Error {
 const SENTENCES = {
   "in-progress": "Another attempt of this operation is running; wait for its outcome.",
   unresolved:
-    "An earlier intent of this operation asked for something else, and its outcome is not known;" +
+    "An earlier intent of this operation asked for something else and is not known to have ended:" +
     " resume, resolve or abandon it.",
   "needs-reconcile":
-    "Only the server can tell whether this happened; look it up there, then call resolve().",
+    "Only the server can tell. Look up on the server whether this happened, then call resolve().",
   abandoned: "This intent was given up; submit again to start a new one.",
   "outcome-lost":
-    "This has ended, but its outcome is not stored any more; look it up on the server.",
+    "This has ended, but its outcome is not stored any more. Look it up on the server.",
   "key-lost":
-    "The stored key is gone, so whether this happened is not known; look it up on the server.",
+    "The stored key is gone. Look up on the server whether this happened, then call abandon().",
   "payload-needed": "The payload was not stored; call submit() with the same payload.",
   unknown:
-    "Whether it happened is not known; the key is kept: submit the same again or call resume().",
-  aborted: "Nobody waits any more. Whether it happened is not known; a key that was sent is kept.",
+    "Whether it happened is not known: the key is kept. Submit the same again or call resume().",
+  aborted: "Nobody waits any more. Whether it happened is not known: the key is kept.",
   closed: "This client is closed; open another one.",
 };
 

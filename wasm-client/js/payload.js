@@ -65,9 +65,10 @@ export function kept(core, payload, walked) {
   if (isA(payload, "URLSearchParams")) return { kind: "params", text: String(payload) };
   try {
     const value = structuredClone(payload);
-    // A clone loses classes and toJSON. What would come back as something else is not kept.
-    const again = core.digest(value, []);
-    return isSameDigest(again.digest, walked.digest) ? { kind: "value", value } : undefined;
+    // A clone loses toJSON. What would come back as something else is not kept.
+    const isSame =
+      !walked.isConverted || isSameDigest(core.digest(value, []).digest, walked.digest);
+    return isSame ? { kind: "value", value } : undefined;
   } catch {
     return undefined;
   }

@@ -235,7 +235,7 @@ export class Pursuit {
     const stopped = new Promise((resolve) => {
       const stop = () => {
         controller.abort();
-        const error = new Error("The attempt was stopped before it was answered.");
+        const error = new Error("It was stopped before it was answered.");
         resolve({ verdict: "unknown", isInDoubt: true, held: { kind: "error", error } });
       };
       signal.addEventListener("abort", stop, { signal: over.signal });
@@ -343,7 +343,7 @@ export class Pursuit {
       return { status: "joined", record, state, held };
     }
     if (decision === "needs-reconcile") this.#emit("expired", record);
-    throw this.#refusal(decision, record);
+    throw this.#refusal(decision, record ?? this.#page.seen.get(this.#name)?.record);
   }
 
   #unknown(record, cause) {
@@ -391,7 +391,8 @@ export class Pursuit {
       this.#seen = { key, number };
       this.#record = answer.record;
       const { principal } = this.#call.slot;
-      this.#page.seen.set(this.#name, { principal, key, at: this.#page.clock.now() });
+      const at = this.#page.clock.now();
+      this.#page.seen.set(this.#name, { principal, record: answer.record, at });
     }
     return answer;
   }

@@ -33,6 +33,7 @@ pub(crate) fn digest(payload: &JsValue, trail: &Array) -> Result<Members, JsValu
         bytes: 0.0,
         values: 0,
         is_sensitive: false,
+        is_converted: false,
         blobs: Array::new(),
         ancestors: Vec::new(),
         trail,
@@ -44,6 +45,7 @@ pub(crate) fn digest(payload: &JsValue, trail: &Array) -> Result<Members, JsValu
     digest.set("digest", Uint8Array::from(bytes.digest().as_slice()).into());
     digest.set("bytes", walk.bytes.into());
     digest.set("isSensitive", walk.is_sensitive.into());
+    digest.set("isConverted", walk.is_converted.into());
     digest.set("blobs", walk.blobs.into());
     Ok(digest)
 }
@@ -60,6 +62,8 @@ struct Walk<'t> {
     bytes: f64,
     values: usize,
     is_sensitive: bool,
+    /// Whether a value said itself what it is, and so may be more than a clone of it.
+    is_converted: bool,
     /// In the order of their places; their bytes are hashed after all the rest.
     blobs: Array,
     /// The objects around the current value: a cycle leads back to one of them.
@@ -137,6 +141,7 @@ impl Walk<'_> {
             "Array" => return self.array(value.unchecked_ref()),
             _ if members.get("toJSON").is_function() => {
                 self.write(b"j");
+                self.is_converted = true;
                 return self.value(&value.unchecked_ref::<Convertible>().to_json()?);
             }
             "Object" if is_plain(object) => return self.members(object),

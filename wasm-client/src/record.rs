@@ -78,10 +78,16 @@ pub(crate) fn slot_of(record: Option<&IntentRecord>, now_ms: f64) -> Result<Slot
     }
 }
 
-fn read(record: &IntentRecord, now_ms: f64) -> Option<Slot> {
-    if record.get("v") != RECORD_VERSION {
-        return None;
+/// Refuses a record of another version, before anything is made of it.
+pub(crate) fn check_version(record: &IntentRecord) -> Result<(), JsValue> {
+    if record.get("v") == RECORD_VERSION {
+        return Ok(());
     }
+    Err(UNREADABLE.into())
+}
+
+fn read(record: &IntentRecord, now_ms: f64) -> Option<Slot> {
+    check_version(record).ok()?;
     let key = Key::new(record.text("key")?).ok()?;
     let fingerprint = fingerprint_of(record)?;
     if record.is_state("claimed") {

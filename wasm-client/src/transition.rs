@@ -61,8 +61,9 @@ pub(crate) fn transition(
     now_ms: f64,
 ) -> Result<Members, JsValue> {
     // A record of another version is refused before anything is changed in it.
-    slot_of(found.newest.as_ref(), now_ms)?;
-    slot_of(found.seen.as_ref(), now_ms)?;
+    for record in [&found.newest, &found.seen].into_iter().flatten() {
+        record::check_version(record)?;
+    }
     match command.text("verb").unwrap_or_default().as_str() {
         "claim" => claim(command, found, salt, now_ms),
         "settle" => Ok(settle(command, found, now_ms)),

@@ -43,10 +43,11 @@ function decodeText(bytes) {
     (
         "function passStringToWasm0(arg, malloc, realloc) {",
         "function takeObject(idx) {",
-        "let encoder;
-function passStringToWasm0(arg, malloc) {
-    encoder ??= new TextEncoder();
-    return passArray8ToWasm0(encoder.encode(arg), malloc);
+        "function passStringToWasm0(arg, malloc) {
+    const codes = [];
+    for (let at = 0; at < arg.length; at++) codes.push(arg.charCodeAt(at));
+    const isAscii = codes.every((code) => code < 128);
+    return passArray8ToWasm0(isAscii ? codes : new TextEncoder().encode(arg), malloc);
 }
 
 ",
@@ -60,12 +61,9 @@ const MEMBER: (&str, &str) = (
     "[memberName(arg1, arg2)]",
 );
 
-const MEMBER_NAME: &str = "const memberNames = new Map();
+const MEMBER_NAME: &str = "const memberNames = {};
 function memberName(ptr, len) {
-    const place = ptr * 256 + len;
-    let name = memberNames.get(place);
-    if (!name) memberNames.set(place, name = getStringFromWasm0(ptr, len));
-    return name;
+    return memberNames[ptr * 256 + len] ??= getStringFromWasm0(ptr, len);
 }
 
 ";
