@@ -11,13 +11,9 @@ const STORED_HEADERS = [
   "content-language",
   "content-type",
   "etag",
-  "idempotency-key",
   "idempotency-replayed",
-  "last-modified",
+  "link",
   "location",
-  "request-id",
-  "retry-after",
-  "x-request-id",
 ];
 
 export const isResponse = (value) => isA(value, "Response");

@@ -77,17 +77,10 @@ export class IndexedDbStore {
   async #connect() {
     // Without a version number, so that no page is ever too old for the database.
     const request = this.#factory.open(this.#name);
-    request.onupgradeneeded = () => {
-      try {
-        this.#core.createStores(request.result);
-      } catch {
-        request.transaction.abort();
-      }
-    };
+    request.onupgradeneeded = () => create(request.result);
     const database = await this.#opened(request);
     try {
-      const outcome = {};
-      const salt = await this.#ended(this.#core.readSalt(database, outcome), outcome);
+      const salt = await this.#saltOf(database);
       const lost = () => this.#lose(database);
       database.onversionchange = lost;
       database.onclose = lost;
@@ -114,6 +107,18 @@ export class IndexedDbStore {
         reject(request.error);
       };
     });
+  }
+
+  /** A database without a salt is not ours. */
+  async #saltOf(database) {
+    const transaction = database.transaction("settings");
+    const outcome = {};
+    transaction.objectStore("settings").get("salt").onsuccess = ({ target }) => {
+      outcome.answer = target.result;
+    };
+    const salt = await this.#ended(transaction, outcome);
+    if (!salt) throw "unreadable";
+    return salt;
   }
 
   /** Another page upgrades or removes the database, or the browser has taken it. */
@@ -164,4 +169,11 @@ export class IndexedDbStore {
       };
     });
   }
+}
+
+/** Makes a new database ours. Its salt is random: a bare hash of a card number can be guessed. */
+function create(database) {
+  database.createObjectStore("intents").createIndex("dueAt", "dueAt");
+  const salt = crypto.getRandomValues(new Uint8Array(32));
+  database.createObjectStore("settings").put(salt, "salt");
 }

@@ -101,26 +101,6 @@ pub fn transition(
     transition::transition(command.unchecked_ref(), &found, salt, now_ms).map(JsValue::from)
 }
 
-/// Makes a new database ours, inside its upgrade.
-///
-/// # Errors
-///
-/// What the browser threw; the upgrade is then to be aborted.
-#[wasm_bindgen(js_name = createStores)]
-pub fn create_stores(database: IdbDatabase) -> Result<(), JsValue> {
-    store::create(&database)
-}
-
-/// Reads the salt of the database into `outcome.answer`.
-///
-/// # Errors
-///
-/// What the browser threw instead of beginning a transaction.
-#[wasm_bindgen(js_name = readSalt)]
-pub fn read_salt(database: DurableDatabase, outcome: Members) -> Result<IdbTransaction, JsValue> {
-    store::salt(&database, &outcome)
-}
-
 /// Reads the slot of a command, decides, and writes, all in the transaction that is returned.
 /// The answer is in `outcome.answer` and counts once the transaction has committed.
 ///

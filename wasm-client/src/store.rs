@@ -9,57 +9,18 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use js_sys::{Array, Function, Object, Uint8Array};
+use js_sys::{Array, Function, Object};
 use wasm_bindgen::prelude::*;
 use web_sys::{
-    IdbCursorWithValue, IdbDatabase, IdbKeyRange, IdbObjectStore, IdbRequest, IdbTransaction,
-    IdbTransactionMode,
+    IdbCursorWithValue, IdbKeyRange, IdbObjectStore, IdbRequest, IdbTransaction, IdbTransactionMode,
 };
 
 use crate::bindings::{DurableDatabase, Members};
-use crate::keys;
-use crate::record::{IntentRecord, RECORD_VERSION, UNREADABLE};
+use crate::record::{IntentRecord, RECORD_VERSION};
 use crate::transition::{Found, transition};
 
 const INTENTS: &str = "intents";
-const SETTINGS: &str = "settings";
 const DUE: &str = "dueAt";
-const SALT: &str = "salt";
-const SALT_BYTES: usize = 32;
-
-/// Makes a new database ours. Its salt is random: a bare hash of a card number can be guessed.
-pub(crate) fn create(database: &IdbDatabase) -> Result<(), JsValue> {
-    let intents = database.create_object_store(INTENTS)?;
-    intents.create_index_with_str(DUE, DUE)?;
-    let mut salt = [0; SALT_BYTES];
-    keys::fill(&mut salt)?;
-    let settings = database.create_object_store(SETTINGS)?;
-    settings.put_with_key(&Uint8Array::from(salt.as_slice()), &SALT.into())?;
-    Ok(())
-}
-
-/// Reads the salt. A database without one is not ours.
-pub(crate) fn salt(
-    database: &DurableDatabase,
-    outcome: &Members,
-) -> Result<IdbTransaction, JsValue> {
-    let work = Work::begin(
-        database,
-        SETTINGS,
-        IdbTransactionMode::Readonly,
-        false,
-        outcome,
-    )?;
-    let request = work.store.get(&SALT.into())?;
-    work.when_done(&request, |work, salt| {
-        if salt.is_undefined() {
-            return Err(UNREADABLE.into());
-        }
-        work.answer(salt);
-        Ok(())
-    });
-    Ok(work.transaction)
-}
 
 /// Applies a command to its slot.
 pub(crate) fn apply(

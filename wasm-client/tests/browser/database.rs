@@ -91,8 +91,10 @@ pub(crate) fn about(record: &JsValue) -> [(&'static str, JsValue); 3] {
 /// An open database with its salt.
 pub(crate) struct Database {
     pub(crate) connection: IdbDatabase,
-    salt: Vec<u8>,
 }
+
+/// What a page's own database has a random one for.
+const SALT: [u8; 32] = [1; 32];
 
 impl Database {
     /// A new one under this name.
@@ -103,16 +105,15 @@ impl Database {
         let opening = request.clone();
         let upgrade = Closure::once_into_js(move || {
             let connection = opening.result().expect("it is open");
-            bindings::create_stores(connection.unchecked_into()).expect("stores are made");
+            let intents = connection.unchecked_into::<IdbDatabase>();
+            let intents = intents.create_object_store("intents").expect("it is made");
+            intents
+                .create_index_with_str("dueAt", "dueAt")
+                .expect("it is made");
         });
         request.set_onupgradeneeded(Some(upgrade.unchecked_ref()));
         let connection: IdbDatabase = finished(&request).await.unchecked_into();
-        let outcome = object(&[]);
-        let shared = connection.clone().unchecked_into();
-        let reading = bindings::read_salt(shared, outcome.clone()).expect("it can be read");
-        let salt = ended(&reading, &outcome).await.expect("there is a salt");
-        let salt = salt.unchecked_into::<Uint8Array>().to_vec();
-        Self { connection, salt }
+        Self { connection }
     }
 
     fn shared(&self) -> DurableDatabase {
@@ -125,7 +126,7 @@ impl Database {
         let clock = Closure::once_into_js(move || now);
         let transaction = bindings::apply_to(
             self.shared(),
-            self.salt.clone(),
+            SALT.to_vec(),
             command.clone(),
             clock.unchecked_into(),
             outcome.clone(),
