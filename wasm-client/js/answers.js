@@ -4,8 +4,8 @@ import { IdempotencyError, NotSent, Rejected } from "./errors.js";
 import { STORED_BYTES_MAX, isA } from "./payload.js";
 
 const VERDICTS = ["success", "rejected", "retry", "unknown", "needs-reconcile"];
-const RECONCILE_CODES = { 409: ["interrupted", "stale-key"], 422: ["mismatch"] };
 const KNOWN_CODES = ["in-progress", "interrupted", "stale-key", "mismatch"];
+const RECONCILE_CODES = { 409: ["interrupted", "stale-key"], 422: ["mismatch"] };
 // What a stored response keeps of its headers.
 const STORED_HEADERS = [
   "content-language",
@@ -63,28 +63,35 @@ async function byStatus(status, answer, isThrown, { isReplayed, retryAfterMs }) 
       return isReplayed ? "rejected" : "unknown";
     }
     if (RECONCILE_CODES[status].includes(code)) return "needs-reconcile";
-    const isBusy = code === "in-progress" || retryAfterMs !== undefined;
+    // A server that says no more than "conflict" may mean that the first request still runs.
+    const isBusy = code === "in-progress" || code === undefined || retryAfterMs !== undefined;
     if (status === 409 && isBusy && !isReplayed) return "retry";
   }
   if (isReplayed) return "rejected";
-  if (status === 425 || status === 429) return "retry";
+  // 408 comes from proxies, too, which may have sent the request on.
+  if (status === 408 || status === 425 || status === 429) return "retry";
   return status === 401 ? "stop" : "rejected";
 }
 
 /** The machine code of a refusal: from the error, else from a clone of an unread response. */
 async function codeOf(answer) {
-  const bodies = [answer, answer?.body, answer?.data, answer?.response?.data];
-  const code = bodies.map((body) => body?.code).find((code) => KNOWN_CODES.includes(code));
+  const bodies = [answer?.body, answer?.data, answer?.response?.data];
+  const codes = [answer, ...bodies].map((body) => body?.code);
+  // The code of an error itself may be its library's own; of a body it is the server's.
+  const known = codes.find((code) => KNOWN_CODES.includes(code));
+  const code = known ?? codes.slice(1).find(isText);
   const response = [answer, answer?.response].find(isResponse);
   if (code || !response) return code;
   // A body that `send` has read says nothing here; then what the server meant is not known.
   const text = await response.clone().text();
   try {
-    return JSON.parse(text)?.code;
+    return [JSON.parse(text)?.code].find(isText);
   } catch {
     return undefined;
   }
 }
+
+const isText = (value) => typeof value === "string";
 
 function headersOf(answer) {
   const headers = answer?.headers ?? answer?.response?.headers;

@@ -56,7 +56,7 @@ export interface ClientOptions {
 }
 
 /** One attempt, as `send` gets it. */
-export interface Attempt {
+export interface Attempt<P = unknown> {
   /** The key, the same in every attempt of the intent. */
   key: string;
   /** The value for the header `Idempotency-Key`. */
@@ -66,7 +66,7 @@ export interface Attempt {
   /** Aborts when the attempt is over time, or nobody waits for it. */
   signal: AbortSignal;
   /** The payload as it was at the call. */
-  payload: unknown;
+  payload: P;
 }
 
 export interface Outcome<T> {
@@ -107,14 +107,14 @@ export interface IntentEvent {
   delayMs?: number;
 }
 
-export interface GuardOptions {
+export interface GuardOptions<T = unknown> {
   /** Names what the form buys, like `checkout:17`. */
   operation: string;
   /** Sends the form's data, which is `attempt.payload`. Needed unless `mode` is `native`. */
-  send?: (attempt: Attempt & { payload: FormData }) => Promise<unknown>;
+  send?: (attempt: Attempt<FormData>) => Promise<T>;
   /** Fields that differ from page to page and are not compared, like a CSRF token. */
   exclude?: string[];
-  onOutcome?: (outcome: Outcome<unknown>) => void;
+  onOutcome?: (outcome: Outcome<T>) => void;
   onError?: (error: unknown) => void;
   /** `native`: the browser sends the form, with the key in the field `_idempotency_key`. */
   mode?: "fetch" | "native";
@@ -161,17 +161,17 @@ export class Client {
   readonly mode: "indexeddb" | "localstorage" | "memory";
 
   /** Sends a payload so that it happens at most once, however often this is called. */
-  submit<T>(
+  submit<T, P = unknown>(
     operation: string,
-    payload: unknown,
-    send: (attempt: Attempt) => Promise<T>,
+    payload: P,
+    send: (attempt: Attempt<P>) => Promise<T>,
     options?: SubmitOptions,
   ): Promise<Outcome<T>>;
 
   /** Goes on with what an earlier page life left. Never creates a key. */
-  resume<T>(
+  resume<T, P = unknown>(
     operation: string,
-    send: (attempt: Attempt) => Promise<T>,
+    send: (attempt: Attempt<P>) => Promise<T>,
     options?: SubmitOptions,
   ): Promise<Outcome<T> | null>;
 
@@ -198,13 +198,13 @@ export class Client {
   fetch(
     input: RequestInfo | URL,
     init: RequestInit & { operation: string; submit?: SubmitOptions },
-  ): Promise<Response>;
+  ): Promise<Response & { readonly idempotencyKey: string }>;
 
   /** A `fetch` for libraries that take one. GET, HEAD and OPTIONS pass through. */
   fetchFor(operation: string | ((request: Request) => string)): typeof fetch;
 
   /** Guards a form; what is returned ends that. `form.submit()` passes every guard. */
-  guardForm(form: HTMLFormElement, options: GuardOptions): () => void;
+  guardForm<T>(form: HTMLFormElement, options: GuardOptions<T>): () => void;
 
   /** Asks the browser to keep the store. Some browsers ask the person. */
   requestPersistence(): Promise<boolean>;

@@ -174,12 +174,13 @@ export class Client {
     const call = this.#called(operation, (attempt) => sent(made, attempt), options);
     try {
       const ready = prepared(this.#page.core, made);
-      const { value } = await this.#follow({ ...call, prefersStored: true }, ready);
+      const { value, key } = await this.#follow({ ...call, prefersStored: true }, ready);
       // What somebody resolved by hand is no response yet.
-      return isResponse(value) ? value : Response.json(value ?? null);
+      const response = isResponse(value) ? value : Response.json(value ?? null);
+      return keyed(response, key);
     } catch (error) {
-      if (error?.code === "rejected" && isResponse(error.cause)) return error.cause;
-      throw error;
+      if (error?.code !== "rejected" || !isResponse(error.cause)) throw error;
+      return keyed(error.cause, error.intent.key);
     }
   }
 
@@ -389,10 +390,16 @@ export class Client {
   }
 }
 
+/** A response that says under which key it came, for `acknowledge`. */
+function keyed(response, key) {
+  return Object.defineProperty(response, "idempotencyKey", { value: key });
+}
+
 function principalOf({ principal }) {
   let name = principal;
   try {
     if (typeof principal === "function") name = principal();
+    name ??= null;
     if (name === null || (typeof name === "string" && name.length <= 1024)) return name;
   } catch (cause) {
     name = cause;

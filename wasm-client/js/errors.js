@@ -32,7 +32,7 @@ const SENTENCES = {
     "This has ended, but its outcome is not stored any more. Look it up on the server.",
   "key-lost":
     "The stored key is gone. Look up on the server whether this happened, then call abandon().",
-  "payload-needed": "The payload was not stored; call submit() with the same payload.",
+  "payload-needed": "What was sent is not stored; call submit() or fetch() again with the same.",
   unknown:
     "Whether it happened is not known: the key is kept. Submit the same again or call resume().",
   aborted: "Nobody waits any more. Whether it happened is not known: the key is kept.",

@@ -88,7 +88,7 @@ export function asked(core, payload, asking = payload, isStorable = true) {
 /** The payload of a stored form. */
 export function restored({ kind, entries, text, value }) {
   if (kind === "params") return new URLSearchParams(text);
-  if (kind === "value") return structuredClone(value);
+  if (kind !== "form") return structuredClone(value);
   const form = new FormData();
   for (const [name, entry] of entries) form.append(name, entry);
   return form;

@@ -13,6 +13,9 @@ const POLL_MS = 1000;
 const SWEPT_AT_ONCE = 16;
 const SWEEP_EVERY_MS = 1000;
 
+/** Whether another `send` can make something of what is stored: not of a request of `fetch`. */
+const isResumable = ({ payload }) => (payload?.kind ?? "request") !== "request";
+
 /** The intent as callers see it. */
 export function pendingIntent(record, { retentionMs }, now) {
   const { operation, key, createdAt, firstSentAt, attempts } = record;
@@ -25,7 +28,7 @@ export function pendingIntent(record, { retentionMs }, now) {
     createdAt,
     firstSentAt,
     attempts,
-    hasPayload: "payload" in record,
+    hasPayload: isResumable(record),
   };
 }
 
@@ -140,7 +143,7 @@ export class Pursuit {
     if (decision !== "mint" && decision !== "resume") return this.#conclude(claim);
     if (decision === "mint") this.#emit("claimed", record);
     if (this.#call.isOnlyClaim) return { status: "done", record };
-    if (!this.#call.mayMint && !record.payload) {
+    if (!this.#call.mayMint && !isResumable(record)) {
       await this.#command("park", record, { inDoubt: claim.wasInDoubt });
       throw this.#refusal("payload-needed", record);
     }
@@ -348,7 +351,10 @@ export class Pursuit {
 
   #unknown(record, cause) {
     if (record) this.#emit("unknown", record);
-    return this.#refusal("unknown", record, cause);
+    const error = this.#refusal("unknown", record, cause);
+    const last = cause?.status ?? cause?.message;
+    if (last) error.message += ` (The last answer: ${last}.)`;
+    return error;
   }
 
   #refusal(code, record, cause) {

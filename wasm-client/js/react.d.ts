@@ -1,11 +1,18 @@
-import { Attempt, Client, Outcome, PendingIntent, SubmitOptions } from "./client.js";
+import {
+  Attempt,
+  Client,
+  IdempotencyError,
+  Outcome,
+  PendingIntent,
+  SubmitOptions,
+} from "./client.js";
 
-export interface UseIdempotentSubmitOptions<T> extends SubmitOptions {
+export interface UseIdempotentSubmitOptions<P, T> extends SubmitOptions {
   /** The client, or the promise of one. Make it once, outside of components. */
   client: Client | Promise<Client>;
   /** Names what is bought, like `pay:order-17`. */
   operation: string;
-  send: (attempt: Attempt) => Promise<T>;
+  send: (attempt: Attempt<P>) => Promise<T>;
 }
 
 export interface IdempotentSubmit<P, T> {
@@ -15,7 +22,8 @@ export interface IdempotentSubmit<P, T> {
   acknowledge(): Promise<boolean>;
   status: "idle" | "pending" | "success" | "error";
   outcome: Outcome<T> | null;
-  error: unknown;
+  /** What refused or ended the newest call. `submit` and `resume` reject with it as well. */
+  error: IdempotencyError | null;
   /** The intent whose outcome is not known, if there is one: also of an earlier page life. */
   pending: PendingIntent | null;
 }
@@ -25,5 +33,5 @@ export interface IdempotentSubmit<P, T> {
  * five minutes; what is older is in `pending` and waits for the user.
  */
 export function useIdempotentSubmit<P = unknown, T = unknown>(
-  options: UseIdempotentSubmitOptions<T>,
+  options: UseIdempotentSubmitOptions<P, T>,
 ): IdempotentSubmit<P, T>;

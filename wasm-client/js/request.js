@@ -26,6 +26,9 @@ export function requestOf(input, init) {
       "A stream can be read only once; give the body as text, bytes, a blob or a form.",
     );
   }
+  if (isA(init.body, "Object") || isA(init.body, "Array")) {
+    throw new IdempotencyError("payload", "The body is an object; give it as JSON.stringify(it).");
+  }
   const request = new Request(input, init);
   const fields = isRequest ? COPIED_FIELDS.map((name) => [name, input[name]]) : [];
   const wanted = init.redirect ?? input.redirect;
@@ -52,7 +55,7 @@ export async function prepared(core, { request, form }) {
     const payload = { method, url, type, body };
     const isKept =
       body.byteLength <= STORED_BYTES_MAX && !walked.isSensitive && !isSensitive(core, type, body);
-    const stored = isKept ? { kind: "value", value: payload } : undefined;
+    const stored = isKept ? { kind: "request", value: payload } : undefined;
     return { digest, payload: () => payload, stored };
   } catch (cause) {
     if (cause instanceof IdempotencyError) throw cause;

@@ -4,6 +4,7 @@ export { IdempotencyError, NotSent, Rejected } from "./client.js";
 
 export type {
   Attempt,
+  Client,
   ClientOptions,
   Code,
   EventName,

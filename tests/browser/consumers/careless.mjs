@@ -220,3 +220,58 @@ test("a fetch for libraries rejects, and never throws", async () => {
   calls.push(client.fetchFor("pay")("http://:::", { method: "POST" }));
   for (const call of calls) await assert.rejects(call);
 });
+
+test("a conflict without a code may be the first request, still running", async () => {
+  const client = await openTestClient();
+  const answers = [409, 408, 200].map((status) => Response.json({ error: "wait" }, { status }));
+  const keys = [];
+  const send = async ({ key }) => (keys.push(key), answers.shift());
+  assert.equal((await client.submit("pay", 1, send, quick)).value.status, 200);
+  assert.deepEqual([keys.length, new Set(keys).size], [3, 1]);
+});
+
+test("the code of a library's error is not the code of the server", async () => {
+  const client = await openTestClient();
+  const busy = { status: 409, data: { code: "in-progress" } };
+  const answers = [
+    busy,
+    { status: 409, data: {} },
+    undefined,
+    { status: 409, data: { code: "sold-out" } },
+  ];
+  const send = async () => {
+    const response = answers.shift();
+    if (response) throw Object.assign(new Error(), { code: "ERR_BAD_REQUEST", response });
+  };
+  await client.submit("pay:1", 1, send, quick);
+  await assert.rejects(client.submit("pay:2", 1, send, quick), refused("rejected"));
+});
+
+test("what fetch made of a request is nothing for another send", async () => {
+  const client = await openTestClient();
+  const real = globalThis.fetch;
+  globalThis.fetch = lose;
+  const pay = { method: "POST", body: "25", operation: "pay", submit: once };
+  await assert.rejects(client.fetch("http://localhost/", pay), refused("unknown"));
+  const [intent] = await client.pending();
+  assert.equal(intent.hasPayload, false);
+  await assert.rejects(
+    client.resume("pay", async () => "paid"),
+    refused("payload-needed"),
+  );
+  const sent = [];
+  globalThis.fetch = async (url, { headers }) => (sent.push(headers), new Response("paid"));
+  const response = await client.fetch("http://localhost/", pay);
+  globalThis.fetch = real;
+  assert.equal(response.idempotencyKey, intent.key);
+  assert.equal(sent[0].get("Idempotency-Key"), JSON.stringify(intent.key));
+});
+
+test("a body that is an object is refused, and what went wrong last is said", async () => {
+  const client = await openTestClient();
+  for (const body of [{ amount: 25 }, [25]]) {
+    const pay = client.fetch("http://localhost/", { method: "POST", body, operation: "pay" });
+    await assert.rejects(pay, refused("payload"));
+  }
+  await assert.rejects(client.submit("pay", 1, lose, once), /the answer was lost/);
+});
