@@ -17,6 +17,7 @@ use crate::care::records::{RecordFilter, Records};
 use crate::care::stats::{self, Stats};
 use crate::care::sweeper::Sweeper;
 use crate::decision::{Fingerprint, Key, Namespace, Timestamp};
+use crate::dedup::{Dedup, DedupTable};
 use crate::error::Error;
 use crate::file::storage::OpenReport;
 use crate::operation::request::Request;
@@ -119,6 +120,11 @@ impl Ledger {
     /// A second one on the same thread is [`Error::WouldDeadlock`].
     pub fn write(&self) -> Result<WriteTxn<'_>, Error> {
         WriteTxn::begin(&self.engine)
+    }
+
+    /// A table of events that count once within a window.
+    pub fn dedup(&self, table: DedupTable) -> Dedup {
+        Dedup::new(Arc::clone(&self.engine), table)
     }
 
     /// The record of a key, to look at or to end by hand.

@@ -64,6 +64,8 @@ mod care;
 #[cfg(feature = "redb")]
 mod clock;
 #[cfg(feature = "redb")]
+mod dedup;
+#[cfg(feature = "redb")]
 mod error;
 #[cfg(feature = "redb")]
 mod file;
@@ -97,6 +99,7 @@ pub use self::{
         sweeper::Sweeper,
     },
     clock::{Clock, ManualClock, Sleepers, SystemClock},
+    dedup::{Dedup, DedupTable, Sighting},
     error::{Cause, Error, Invalid},
     file::{
         settings::{CommitProfile, Verify},

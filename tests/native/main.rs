@@ -22,6 +22,7 @@ mod processes;
 mod record_bytes;
 mod recovery;
 mod running;
+mod sightings;
 mod sweeping;
 mod time;
 mod transactions;

@@ -4,8 +4,8 @@
 use std::convert::Infallible;
 
 use idempotency_ledger::{
-    BeginIn, Claim, EndingError, Error, Ledger, ManualClock, Namespace, Policy, RecordFilter,
-    RecordState, Resolution, Resolved, RunError, Ticket,
+    BeginIn, Claim, DedupTable, EndingError, Error, Ledger, ManualClock, Namespace, Policy,
+    RecordFilter, RecordState, Resolution, Resolved, RunError, Sighting, Ticket,
 };
 use redb::{ReadableTable, TableDefinition};
 
@@ -13,6 +13,9 @@ use crate::{Expect, PAYMENTS, asked, begin, key, seconds, until};
 
 /// A table of the application's own, in the same file.
 pub const BALANCES: TableDefinition<'_, &str, u64> = TableDefinition::new("balances");
+
+/// Events that count once a day.
+pub const EVENTS: DedupTable = DedupTable::new("events", DedupTable::ONE_DAY);
 
 /// A namespace whose answers expire after a second.
 pub const SHORT: Namespace = Namespace::new("short").policy(
@@ -52,6 +55,8 @@ pub enum Work {
     Resolve,
     /// A record that is forgotten.
     Forget,
+    /// Events that are marked as seen, in one commit.
+    Observe,
     /// A sweep of half of what has expired.
     Sweep,
     /// A compaction.
@@ -60,7 +65,7 @@ pub enum Work {
 
 impl Work {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Begin,
         Self::Complete,
         Self::Release,
@@ -73,6 +78,7 @@ impl Work {
         Self::Keep,
         Self::Resolve,
         Self::Forget,
+        Self::Observe,
         Self::Sweep,
         Self::Compact,
     ];
@@ -140,7 +146,12 @@ impl Bench {
                 clock.advance(seconds(2));
                 while ledger.sweep(256).expect("sweeps").more {}
             }
-            Work::Begin | Work::Transact | Work::Keep | Work::Resolve | Work::Forget => {}
+            Work::Begin
+            | Work::Transact
+            | Work::Keep
+            | Work::Resolve
+            | Work::Forget
+            | Work::Observe => {}
         }
     }
 
@@ -168,6 +179,11 @@ impl Bench {
             Work::Forget => {
                 let forgotten = ledger.record(PAYMENTS, &key("kept")).forget()?;
                 assert_eq!(forgotten, Resolved::Done);
+            }
+            Work::Observe => {
+                let seen = ledger.dedup(EVENTS).observe_all(["a", "b", "a"])?;
+                let repeats = seen.iter().filter(|seen| **seen != Sighting::First);
+                assert_eq!((seen.len(), repeats.count()), (3, 1));
             }
             Work::Sweep => {
                 let swept = ledger.sweep(10)?;

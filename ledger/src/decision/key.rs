@@ -180,6 +180,8 @@ pub enum KeyError {
         /// The byte at which it starts.
         at: usize,
     },
+    /// The namespace's name starts with `dedup:`, which names a dedup table.
+    Reserved,
     /// The scope has more than 255 bytes.
     ScopeTooLong {
         /// How many bytes it has.
@@ -199,6 +201,7 @@ impl fmt::Display for KeyError {
                 f,
                 "it has a control character at byte {at}; use printable text"
             ),
+            Self::Reserved => f.write_str("it starts with `dedup:`; take another name"),
             Self::ScopeTooLong { bytes } => write!(
                 f,
                 "the scope has {bytes} bytes, the limit is {SCOPE_BYTES_MAX}; hash what is longer"

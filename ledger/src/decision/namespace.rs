@@ -31,8 +31,8 @@ impl Namespace {
     ///
     /// # Panics
     ///
-    /// When the name is empty, longer than 255 bytes, or holds an ASCII control character. In a
-    /// constant this is an error of the compiler.
+    /// When the name is empty, longer than 255 bytes, starts with `dedup:`, or holds an ASCII
+    /// control character. In a constant this is an error of the compiler.
     #[must_use]
     pub const fn new(name: &'static str) -> Self {
         let bytes = name.as_bytes();
@@ -49,6 +49,7 @@ impl Namespace {
             );
             at += 1;
         }
+        assert!(!is_reserved(bytes), "`dedup:` names a dedup table");
         Self {
             name: Cow::Borrowed(name),
             policy: Policy::DEFAULT,
@@ -63,10 +64,23 @@ impl Namespace {
     pub fn named(name: impl Into<String>) -> Result<Self, KeyError> {
         let name = name.into();
         let _ = Key::new(name.as_str())?;
+        if is_reserved(name.as_bytes()) {
+            return Err(KeyError::Reserved);
+        }
         Ok(Self {
             name: Cow::Owned(name),
             policy: Policy::DEFAULT,
         })
+    }
+
+    /// The namespace in which the dedup table of this name keeps its sightings, so that they can be
+    /// listed, looked at and forgotten like every other record.
+    #[must_use]
+    pub fn of_dedup_table(name: &str) -> Self {
+        Self {
+            name: Cow::Owned(alloc::format!("dedup:{name}")),
+            policy: Policy::DEFAULT,
+        }
     }
 
     /// The same namespace under another policy.
@@ -98,4 +112,9 @@ impl fmt::Display for Namespace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)
     }
+}
+
+/// A table's sightings lie in a namespace that nobody else can name.
+const fn is_reserved(name: &[u8]) -> bool {
+    matches!(name, [b'd', b'e', b'd', b'u', b'p', b':', ..])
 }

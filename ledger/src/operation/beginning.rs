@@ -120,7 +120,11 @@ fn look_at(
 }
 
 /// The time for a decision on a snapshot: other processes may have seen a later one.
-fn now_of(engine: &Engine, snapshot: &Snapshot, id: NamespaceId) -> Result<Timestamp, Error> {
+pub(crate) fn now_of(
+    engine: &Engine,
+    snapshot: &Snapshot,
+    id: NamespaceId,
+) -> Result<Timestamp, Error> {
     let now = engine.holder.now();
     if !engine.holder.mode().has_other_writers() {
         return Ok(now);

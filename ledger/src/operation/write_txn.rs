@@ -164,8 +164,18 @@ impl<'l> WriteTxn<'l> {
         drop(self);
     }
 
+    /// Refuses what belongs to another ledger.
+    pub(crate) fn check_engine(&self, engine: &Arc<Engine>) -> Result<(), Error> {
+        if Arc::ptr_eq(engine, self.engine) {
+            return Ok(());
+        }
+        Err(Error::Unsupported {
+            reason: "the request and the transaction belong to different ledgers",
+        })
+    }
+
     /// Runs one step of the ledger in the transaction.
-    fn step<T>(
+    pub(crate) fn step<T>(
         &self,
         work: impl FnOnce(&mut WriteStore<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
@@ -189,11 +199,7 @@ impl<'l> WriteTxn<'l> {
 
     fn begin_operation(&self, request: Request) -> Result<BeginIn<'_, 'l>, Error> {
         request.check_input()?;
-        if !Arc::ptr_eq(&request.engine, self.engine) {
-            return Err(Error::Unsupported {
-                reason: "the request and the transaction belong to different ledgers",
-            });
-        }
+        self.check_engine(&request.engine)?;
         let asked = Arc::new(request.asked);
         let begun = self.step(|store| begin(store, &asked, thread::current().id()))?;
         Ok(match begun {

@@ -15,6 +15,7 @@ mod killed;
 mod leases;
 mod output;
 mod replays;
+mod seen;
 mod signals;
 mod standard_input;
 mod wrong_calls;

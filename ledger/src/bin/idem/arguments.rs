@@ -10,6 +10,7 @@ use crate::duration;
 
 const EXIT_CODES: &str = "\
 Exit codes:
+   1 an id was seen before (`idem seen`)
   64 wrong call        65 another command or already completed   66 unknown key
   68 stale key         69 output not stored, or quota reached    70 interrupted
   74 storage failed    75 in progress, or the earlier command still runs
@@ -23,6 +24,14 @@ Examples:
   idem exec --key order-17 -- ./charge 25 EUR
   idem exec --key \"backup-$(date +%F)\" --on-failure release -- restic backup /srv
   generate | idem exec --key report-7 --fingerprint-stdin --wait 30s -- ./upload";
+
+const SEEN_EXAMPLES: &str = "\
+Exits with 0 if all ids are seen for the first time, and with 1 otherwise. The mark comes before
+the work, so a crash in between loses the event; `idem exec --key ID` does not.
+
+Examples:
+  idem seen --table webhooks --window 7d evt_17 && ./handle evt_17
+  idem seen --table mails --window 24h --json \"$MESSAGE_ID\"";
 
 /// Makes any command safe to retry: under one key it runs once, and a retry gets the stored
 /// output and exit code instead of a second run.
@@ -51,6 +60,9 @@ pub(crate) enum Action {
     Resolve(ResolveArguments),
     /// Remove the record of a completed or interrupted key, so that it can run again
     Forget(ForgetArguments),
+    /// Mark ids as seen, and say which were seen before
+    #[command(after_help = SEEN_EXAMPLES)]
+    Seen(SeenArguments),
     /// Count records, claims and bytes, namespace by namespace
     Stats(StatsArguments),
     /// Remove completed records whose retention is over
@@ -332,6 +344,27 @@ pub(crate) struct ForgetArguments {
 
     #[command(flatten)]
     pub(crate) place: Place,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SeenArguments {
+    /// The table: one for each source of events
+    #[arg(long, value_name = "NAME")]
+    pub(crate) table: String,
+
+    /// How long an id counts as seen, from its first sighting on
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) window: Duration,
+
+    #[command(flatten)]
+    pub(crate) verify: VerifyArgument,
+
+    #[command(flatten)]
+    pub(crate) form: FormArgument,
+
+    /// The ids, each 1 to 255 bytes
+    #[arg(required = true, value_name = "ID")]
+    pub(crate) ids: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -12,6 +12,8 @@ pub(crate) enum Exit {
     Success,
     /// The command's own code: 128 + n after signal n, 126 or 127 where it could not start.
     Command(u8),
+    /// 1: an id was seen before.
+    Repeat,
     /// 64: the call itself is wrong; nothing was written.
     Usage,
     /// 65: the key's record is not what the call asks for (another command, already completed).
@@ -35,6 +37,7 @@ impl Exit {
         match self {
             Self::Success => 0,
             Self::Command(code) => code,
+            Self::Repeat => 1,
             Self::Usage => 64,
             Self::Mismatch => 65,
             Self::UnknownKey => 66,

@@ -1,7 +1,8 @@
 //! `idem`: makes any shell command safe to retry.
 //!
 //! [`arguments`] is what can be written, [`exit`] how it can end; [`location`] finds and opens the
-//! ledger, [`exec`] runs a command once, [`inspect`] looks, [`mend`] changes.
+//! ledger, [`exec`] runs a command once, [`seen`] marks events, [`inspect`] looks, [`mend`]
+//! changes.
 
 #[cfg(not(unix))]
 compile_error!("idem needs Linux or macOS: signals, and descriptors that a command inherits");
@@ -17,6 +18,7 @@ mod mend;
 mod output;
 mod quoting;
 mod record_form;
+mod seen;
 mod speak;
 
 use std::process::ExitCode;
@@ -61,6 +63,7 @@ fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Action::Show(show) => inspect::show(show, &location),
         Action::Resolve(resolve) => mend::resolve(resolve, &location),
         Action::Forget(forget) => mend::forget(forget, &location),
+        Action::Seen(seen) => seen::run(&seen, &location),
         Action::Stats(stats) => inspect::stats(&stats, &location),
         Action::Sweep => mend::sweep(&location),
         Action::Compact => mend::compact(&location),
