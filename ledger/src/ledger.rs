@@ -21,10 +21,12 @@ use crate::dedup::{Dedup, DedupTable};
 use crate::error::Error;
 use crate::file::storage::OpenReport;
 use crate::operation::request::Request;
+use crate::operation::typed::StoredValue;
 use crate::operation::write_txn::WriteTxn;
 use crate::store::engine::Engine;
 use crate::store::group_commit::Patience;
 use crate::store::write_store::Swept;
+use crate::versioned::{Versioned, VersionedTable};
 
 /// A ledger of idempotent operations in one file. Clones share it; the last one closes it.
 ///
@@ -120,6 +122,11 @@ impl Ledger {
     /// A second one on the same thread is [`Error::WouldDeadlock`].
     pub fn write(&self) -> Result<WriteTxn<'_>, Error> {
         WriteTxn::begin(&self.engine)
+    }
+
+    /// A table of values with versions.
+    pub fn versioned<T: StoredValue>(&self, table: VersionedTable<T>) -> Versioned<T> {
+        Versioned::new(Arc::clone(&self.engine), table)
     }
 
     /// A table of events that count once within a window.

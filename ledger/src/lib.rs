@@ -79,11 +79,13 @@ mod ledger;
 mod operation;
 #[cfg(feature = "redb")]
 mod store;
+#[cfg(feature = "redb")]
+mod versioned;
 
 pub use decision::{
-    Checkpoint, Fence, Fingerprint, FingerprintAlgorithm, FingerprintHasher, Key, KeyError,
-    Namespace, OnInterrupted, Policy, PolicyError, Response, ResponseKind, Scope, Timekeeper,
-    Timestamp,
+    Checkpoint, Expected, Fence, Fingerprint, FingerprintAlgorithm, FingerprintHasher, Key,
+    KeyError, Namespace, OnInterrupted, Policy, PolicyError, Response, ResponseKind, Scope,
+    Timekeeper, Timestamp, Version,
 };
 
 #[cfg(feature = "redb")]
@@ -118,6 +120,7 @@ pub use self::{
         write_txn::{BeginIn, ClaimIn, Committed, CompleteInError, TicketIn, WriteTxn},
     },
     store::write_store::Swept,
+    versioned::{Current, Put, Removal, Update, Versioned, VersionedTable},
 };
 #[cfg(feature = "redb")]
 pub use redb;

@@ -28,4 +28,5 @@ mod time;
 mod transactions;
 mod values;
 mod vectors;
+mod versions;
 mod waiting;

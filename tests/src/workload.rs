@@ -4,10 +4,12 @@
 use std::convert::Infallible;
 
 use idempotency_ledger::{
-    BeginIn, Claim, DedupTable, EndingError, Error, Ledger, ManualClock, Namespace, Policy,
-    RecordFilter, RecordState, Resolution, Resolved, RunError, Sighting, Ticket,
+    BeginIn, Claim, DedupTable, EndingError, Error, Expected, Ledger, ManualClock, Namespace,
+    Policy, Put, RecordFilter, RecordState, Resolution, Resolved, RunError, Sighting, StoredValue,
+    Ticket, VersionedTable,
 };
 use redb::{ReadableTable, TableDefinition};
+use serde::{Deserialize, Serialize};
 
 use crate::{Expect, PAYMENTS, asked, begin, key, seconds, until};
 
@@ -16,6 +18,17 @@ pub const BALANCES: TableDefinition<'_, &str, u64> = TableDefinition::new("balan
 
 /// Events that count once a day.
 pub const EVENTS: DedupTable = DedupTable::new("events", DedupTable::ONE_DAY);
+
+/// A value with versions.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Text(pub String);
+
+impl StoredValue for Text {
+    const SCHEMA: &str = "text/1";
+}
+
+/// Texts with versions.
+pub const TEXTS: VersionedTable<Text> = VersionedTable::new("texts");
 
 /// A namespace whose answers expire after a second.
 pub const SHORT: Namespace = Namespace::new("short").policy(
@@ -57,6 +70,8 @@ pub enum Work {
     Forget,
     /// Events that are marked as seen, in one commit.
     Observe,
+    /// A value under optimistic locking, in the place of an older one.
+    Put,
     /// A sweep of half of what has expired.
     Sweep,
     /// A compaction.
@@ -65,7 +80,7 @@ pub enum Work {
 
 impl Work {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Begin,
         Self::Complete,
         Self::Release,
@@ -79,6 +94,7 @@ impl Work {
         Self::Resolve,
         Self::Forget,
         Self::Observe,
+        Self::Put,
         Self::Sweep,
         Self::Compact,
     ];
@@ -151,7 +167,8 @@ impl Bench {
             | Work::Keep
             | Work::Resolve
             | Work::Forget
-            | Work::Observe => {}
+            | Work::Observe
+            | Work::Put => {}
         }
     }
 
@@ -184,6 +201,11 @@ impl Bench {
                 let seen = ledger.dedup(EVENTS).observe_all(["a", "b", "a"])?;
                 let repeats = seen.iter().filter(|seen| **seen != Sighting::First);
                 assert_eq!((seen.len(), repeats.count()), (3, 1));
+            }
+            Work::Put => {
+                let text = Text("new".to_owned());
+                let put = ledger.versioned(TEXTS).put("t", &text, Expected::Any)?;
+                assert!(matches!(put, Put::Stored(_)), "{put:?}");
             }
             Work::Sweep => {
                 let swept = ledger.sweep(10)?;

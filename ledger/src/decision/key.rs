@@ -180,7 +180,7 @@ pub enum KeyError {
         /// The byte at which it starts.
         at: usize,
     },
-    /// The namespace's name starts with `dedup:`, which names a dedup table.
+    /// The namespace's name starts with `dedup:` or `versioned:`, which name tables.
     Reserved,
     /// The scope has more than 255 bytes.
     ScopeTooLong {
@@ -201,7 +201,9 @@ impl fmt::Display for KeyError {
                 f,
                 "it has a control character at byte {at}; use printable text"
             ),
-            Self::Reserved => f.write_str("it starts with `dedup:`; take another name"),
+            Self::Reserved => f.write_str(
+                "it starts with `dedup:` or `versioned:`, which name tables; take another",
+            ),
             Self::ScopeTooLong { bytes } => write!(
                 f,
                 "the scope has {bytes} bytes, the limit is {SCOPE_BYTES_MAX}; hash what is longer"

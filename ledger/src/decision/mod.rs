@@ -21,6 +21,7 @@ mod response;
 mod staleness;
 mod timekeeper;
 mod timestamp;
+mod version;
 
 pub use child_key::child_key;
 pub use decide::{Decision, Liveness, Room, Work, decide, may_take_over, retry_after};
@@ -42,3 +43,4 @@ pub use response::{Response, ResponseKind};
 pub use staleness::{KEY_AHEAD_MAX, KeyAge, key_age};
 pub use timekeeper::{TimeReading, Timekeeper};
 pub use timestamp::Timestamp;
+pub use version::{Expected, Version};

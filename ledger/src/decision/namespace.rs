@@ -31,8 +31,8 @@ impl Namespace {
     ///
     /// # Panics
     ///
-    /// When the name is empty, longer than 255 bytes, starts with `dedup:`, or holds an ASCII
-    /// control character. In a constant this is an error of the compiler.
+    /// When the name is empty, longer than 255 bytes, starts with `dedup:` or `versioned:`, or
+    /// holds an ASCII control character. In a constant this is an error of the compiler.
     #[must_use]
     pub const fn new(name: &'static str) -> Self {
         let bytes = name.as_bytes();
@@ -49,7 +49,7 @@ impl Namespace {
             );
             at += 1;
         }
-        assert!(!is_reserved(bytes), "`dedup:` names a dedup table");
+        assert!(!is_reserved(bytes), "`dedup:` and `versioned:` name tables");
         Self {
             name: Cow::Borrowed(name),
             policy: Policy::DEFAULT,
@@ -79,6 +79,15 @@ impl Namespace {
     pub fn of_dedup_table(name: &str) -> Self {
         Self {
             name: Cow::Owned(alloc::format!("dedup:{name}")),
+            policy: Policy::DEFAULT,
+        }
+    }
+
+    /// The namespace in which the versioned table of this name keeps its values.
+    #[must_use]
+    pub fn of_versioned_table(name: &str) -> Self {
+        Self {
+            name: Cow::Owned(alloc::format!("versioned:{name}")),
             policy: Policy::DEFAULT,
         }
     }
@@ -114,7 +123,23 @@ impl fmt::Display for Namespace {
     }
 }
 
-/// A table's sightings lie in a namespace that nobody else can name.
+/// What a table holds lies in a namespace that nobody else can name.
 const fn is_reserved(name: &[u8]) -> bool {
-    matches!(name, [b'd', b'e', b'd', b'u', b'p', b':', ..])
+    matches!(
+        name,
+        [b'd', b'e', b'd', b'u', b'p', b':', ..]
+            | [
+                b'v',
+                b'e',
+                b'r',
+                b's',
+                b'i',
+                b'o',
+                b'n',
+                b'e',
+                b'd',
+                b':',
+                ..
+            ]
+    )
 }
