@@ -1,5 +1,7 @@
 //! The steps of continuous integration: what is quick or fails most often comes first.
 
+use std::ffi::OsStr;
+use std::fs;
 use std::time::Duration;
 
 use crate::client;
@@ -46,6 +48,11 @@ pub(crate) static ALL: &[Step] = &[
         name: "test-core",
         what: "unit tests of the decision core alone",
         run: test_core,
+    },
+    Step {
+        name: "examples",
+        what: "the recipes of the cookbook, each run to its end",
+        run: examples,
     },
     Step {
         name: "doctest",
@@ -171,6 +178,25 @@ fn test_core(workspace: &Workspace) -> Result<Ending, Failure> {
         workspace,
         &["test", "-p", LEDGER, "--lib", "--no-default-features"],
     )
+}
+
+/// Each asserts what its recipe promises.
+fn examples(workspace: &Workspace) -> Result<Ending, Failure> {
+    let folder = workspace.root().join("ledger/examples");
+    let unreadable = |error: std::io::Error| Failure::new(format!("{}: {error}", folder.display()));
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.extension().is_some_and(|end| end == "rs") {
+            names.extend(path.file_stem().map(OsStr::to_owned));
+        }
+    }
+    names.sort();
+    for name in names {
+        let run = ["run", "--quiet", "-p", LEDGER, "--example"];
+        workspace.cargo(run).args([name]).run()?;
+    }
+    Ok(Ending::Passed)
 }
 
 fn doctest(workspace: &Workspace) -> Result<Ending, Failure> {

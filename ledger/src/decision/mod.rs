@@ -16,6 +16,7 @@ mod intent;
 mod key;
 mod namespace;
 mod policy;
+mod presets;
 mod record;
 mod response;
 mod staleness;
