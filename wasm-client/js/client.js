@@ -286,7 +286,7 @@ export class Client {
       if (!own.digest) return null;
     } catch (error) {
       // The first had nothing to send, or would not wait; this call has, and will.
-      const isItsOwn = error?.code === "payload-needed" || error?.code === "in-progress";
+      const isItsOwn = ["payload", "payload-needed", "in-progress"].includes(error?.code);
       if (!isItsOwn || !call.mayMint || ifBusy === "refuse") throw error;
     } finally {
       ended.abort();

@@ -275,3 +275,16 @@ test("a body that is an object is refused, and what went wrong last is said", as
   }
   await assert.rejects(client.submit("pay", 1, lose, once), /the answer was lost/);
 });
+
+test("a file that cannot be read fails whoever gave it, and nobody else", async () => {
+  const client = await openTestClient();
+  class Gone extends Blob {
+    slice() {
+      return { arrayBuffer: () => Promise.reject(new DOMException("gone", "NotFoundError")) };
+    }
+  }
+  const bad = client.submit("pay", new Gone(["25"]), async () => "never");
+  const good = client.submit("pay", "25", async () => "paid");
+  await assert.rejects(bad, refused("payload"));
+  assert.equal((await good).value, "paid");
+});
