@@ -9,19 +9,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::decision::{
-    Completion, Decision, Fingerprint, Key, KeyAge, Liveness, Namespace, NewClaim, Policy, Record,
-    Response, Room, Scope, Timestamp, claim, complete, decide,
+    Decision, Key, KeyAge, Liveness, Namespace, Policy, Record, Response, Room, Scope, Timestamp,
+    decide,
 };
 use crate::error::{Error, Invalid};
 use crate::operation::beginning::now_of;
 use crate::operation::write_txn::WriteTxn;
 use crate::store::engine::Engine;
 use crate::store::group_commit::Patience;
-use crate::store::tables::{NamespaceId, record_key};
+use crate::store::tables::record_key;
 use crate::store::write_store::WriteStore;
+use crate::table_record::{NAME_BYTES_MAX, Row, check_name, id_of};
 
-/// A namespace's name, less room for what marks it as a table's.
-const NAME_BYTES_MAX: usize = 240;
 /// The bytes of all ids that one call may observe.
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// What a sighting costs a batch beside its id.
@@ -87,16 +86,7 @@ impl DedupTable {
     /// window is shorter than a millisecond. In a constant this is an error of the compiler.
     #[must_use]
     pub const fn new(name: &'static str, window: Duration) -> Self {
-        let bytes = name.as_bytes();
-        assert!(
-            !bytes.is_empty() && bytes.len() <= NAME_BYTES_MAX,
-            "a table's name has 1 to 240 bytes"
-        );
-        let mut at = 0;
-        while at < bytes.len() {
-            assert!(!bytes[at].is_ascii_control(), "a table's name is printable");
-            at += 1;
-        }
+        check_name(name);
         assert!(
             window.as_millis() > 0,
             "a window is a millisecond or longer"
@@ -302,36 +292,13 @@ impl fmt::Debug for Dedup {
     }
 }
 
-fn id_of(id: &str) -> Result<Key, Error> {
-    Key::new(id).map_err(|error| Error::Invalid(Invalid::Key(error)))
-}
-
 /// Looks and marks in one write transaction.
 fn see(store: &mut WriteStore<'_>, namespace: &Namespace, id: &Key) -> Result<Sighting, Error> {
-    let row = store.namespace(namespace)?;
-    let number = NamespaceId(row.id);
-    let place = record_key(number, id, &Scope::NONE);
-    let stored = store.get(&place)?;
-    if let Some(repeat) = stored.as_ref().and_then(|record| repeat(record, store.now)) {
+    let row = Row::find(store, namespace, id)?;
+    if let Some(repeat) = row.stored.as_ref().and_then(|it| repeat(it, store.now)) {
         return Ok(repeat);
     }
-    let fence = store.next_fence(number)?;
-    let policy = namespace.current_policy();
-    let mark = NewClaim {
-        fingerprint: Fingerprint::NONE,
-        fence,
-        policy: WriteStore::stamp(&row, namespace),
-        holder: store.holder.id,
-        program: String::new(),
-    };
-    let marked = claim(mark, store.now);
-    let nothing = Response::from(Vec::new());
-    match complete(Some(&marked), fence, id, policy, &nothing, store.now) {
-        Ok(Completion::Store(record)) => store.put(&place, stored.as_ref(), &record)?,
-        Ok(Completion::AlreadyStored) | Err(_) => {
-            unreachable!("the claim was made a moment ago, under this fence")
-        }
-    }
+    row.write(store, id, &Response::from(Vec::new()))?;
     Ok(Sighting::First)
 }
 

@@ -80,6 +80,8 @@ mod operation;
 #[cfg(feature = "redb")]
 mod store;
 #[cfg(feature = "redb")]
+mod table_record;
+#[cfg(feature = "redb")]
 mod versioned;
 
 pub use decision::{

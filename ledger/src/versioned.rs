@@ -11,20 +11,16 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::decision::{
-    Completion, Expected, Fingerprint, Key, Namespace, NewClaim, Policy, Record, Response, Scope,
-    Version, claim, complete,
-};
+use crate::decision::{Expected, Key, Namespace, Policy, Record, Response, Scope, Version};
 use crate::error::{Error, Invalid};
 use crate::operation::typed::{StoredValue, from_response, to_response};
 use crate::operation::write_txn::WriteTxn;
 use crate::store::engine::Engine;
 use crate::store::group_commit::Patience;
-use crate::store::tables::{NamespaceId, record_key};
+use crate::store::tables::record_key;
 use crate::store::write_store::WriteStore;
+use crate::table_record::{Row, check_name, id_of};
 
-/// A namespace's name, less room for what marks it as a table's.
-const NAME_BYTES_MAX: usize = 240;
 /// What a value costs a batch beside its bytes.
 const VALUE_BYTES: usize = 512;
 
@@ -77,16 +73,7 @@ impl<T: StoredValue> VersionedTable<T> {
     /// constant this is an error of the compiler.
     #[must_use]
     pub const fn new(name: &'static str) -> Self {
-        let bytes = name.as_bytes();
-        assert!(
-            !bytes.is_empty() && bytes.len() <= NAME_BYTES_MAX,
-            "a table's name has 1 to 240 bytes"
-        );
-        let mut at = 0;
-        while at < bytes.len() {
-            assert!(!bytes[at].is_ascii_control(), "a table's name is printable");
-            at += 1;
-        }
+        check_name(name);
         Self {
             name: Cow::Borrowed(name),
             value: PhantomData,
@@ -437,10 +424,6 @@ impl<T> fmt::Debug for Versioned<T> {
     }
 }
 
-fn id_of(id: &str) -> Result<Key, Error> {
-    Key::new(id).map_err(|error| Error::Invalid(Invalid::Key(error)))
-}
-
 fn version_of(record: &Record) -> Version {
     record.fence.into()
 }
@@ -467,29 +450,11 @@ fn put(
     value: &Response,
     expected: Expected,
 ) -> Result<Put, Error> {
-    let row = store.namespace(namespace)?;
-    let number = NamespaceId(row.id);
-    let place = record_key(number, id, &Scope::NONE);
-    let stored = store.get(&place)?;
-    let current = stored.as_ref().map(version_of);
+    let row = Row::find(store, namespace, id)?;
+    let current = row.stored.as_ref().map(version_of);
     if !expected.is_met_by(current) {
         return Ok(Put::Conflict { current });
     }
-    let fence = store.next_fence(number)?;
-    let policy = namespace.current_policy();
-    let written = NewClaim {
-        fingerprint: Fingerprint::NONE,
-        fence,
-        policy: WriteStore::stamp(&row, namespace),
-        holder: store.holder.id,
-        program: String::new(),
-    };
-    let written = claim(written, store.now);
-    match complete(Some(&written), fence, id, policy, value, store.now) {
-        Ok(Completion::Store(record)) => store.put(&place, stored.as_ref(), &record)?,
-        Ok(Completion::AlreadyStored) | Err(_) => {
-            unreachable!("the claim was made a moment ago, under this fence")
-        }
-    }
+    let fence = row.write(store, id, value)?;
     Ok(Put::Stored(fence.into()))
 }
