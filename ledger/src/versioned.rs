@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::decision::{Expected, Key, Namespace, Policy, Record, Response, Scope, Version};
 use crate::error::{Error, Invalid};
+use crate::operation::asked::check_response;
 use crate::operation::typed::{StoredValue, from_response, to_response};
 use crate::operation::write_txn::WriteTxn;
 use crate::store::engine::Engine;
@@ -397,13 +398,7 @@ impl<T: StoredValue> Versioned<T> {
 
     fn checked(&self, id: &str, value: &T) -> Result<(Key, Response), Error> {
         let (id, response) = (id_of(id)?, to_response(value)?);
-        let (bytes, limit) = (
-            response.bytes().len(),
-            self.namespace.current_policy().response_limit(),
-        );
-        if bytes as u64 > limit {
-            return Err(Error::Invalid(Invalid::Response { bytes, limit }));
-        }
+        check_response(self.namespace.current_policy(), response.bytes().len())?;
         Ok((id, response))
     }
 }

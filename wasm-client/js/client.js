@@ -110,6 +110,9 @@ export class Client {
     page.events = new Events(settings.dbName);
     page.principal = () => principalOf(settings);
     page.seen = new Map();
+    const { retentionMs, leaseMs, joinMs, outcomeMs } = settings;
+    const standing = { holder: page.holder, retentionMs, leaseMs, joinMs, outcomeMs };
+    page.send = (verb, slot, more) => store.apply({ verb, ...slot, ...standing, ...more });
     page.knows = ({ settledAt = 0 }) => {
       this.#calledFrom = Math.max(this.#calledFrom, settledAt + 1);
     };
@@ -350,11 +353,9 @@ export class Client {
   async #note(verb, operation, key, more) {
     this.#checkOpen();
     checkOperation(operation);
-    const { settings, store, events, principal, holder, seen } = this.#page;
-    const { retentionMs, leaseMs, joinMs, outcomeMs } = settings;
+    const { settings, send, events, principal, seen } = this.#page;
     const slot = { principal: principal(), operation };
-    const times = { retentionMs, leaseMs, joinMs, outcomeMs };
-    const { decision, puts } = await store.apply({ verb, ...slot, key, holder, ...times, ...more });
+    const { decision, puts } = await send(verb, slot, { key, ...more });
     puts.forEach(this.#page.knows);
     if (puts.length) events.changed();
     // What is in progress stays; what is gone from the store was given up by saying so.

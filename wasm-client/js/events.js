@@ -3,6 +3,17 @@
 // Between two hints of a page.
 const TOLD_EVERY_MS = 50;
 
+/** A mistake in a listener of the page is the page's, and changes nothing about a payment. */
+export function tell(listener, value) {
+  try {
+    listener?.(value);
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error;
+    });
+  }
+}
+
 /** Tells listeners what happened, and other pages that something did. */
 export class Events {
   #listeners = new Map();
@@ -33,14 +44,7 @@ export class Events {
 
   emit(type, intent, more) {
     for (const listener of this.#listeners.get(type) ?? []) {
-      try {
-        listener({ type, ...intent, ...more });
-      } catch (error) {
-        // Whoever listens must not change what happens to a payment.
-        queueMicrotask(() => {
-          throw error;
-        });
-      }
+      tell(listener, { type, ...intent, ...more });
     }
   }
 

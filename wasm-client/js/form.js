@@ -4,11 +4,12 @@
 // claim; `aria-busy` and `aria-disabled` only say so.
 
 import { refusal } from "./errors.js";
+import { tell } from "./events.js";
+import { isLeftToUser } from "./leftover.js";
+import { formOf } from "./payload.js";
 import { checkOperation, invalid } from "./settings.js";
 
 const KEY_FIELD = "_idempotency_key";
-// What was sent this long ago is resumed without asking.
-const RESUMED_WITHIN_MS = 5 * 60 * 1000;
 const SENSITIVE = 'input[type="password"], [autocomplete*="cc-" i], [autocomplete*="password" i]';
 
 /** Guards a form; what comes back ends that. `follow` claims and sends under the client's eyes. */
@@ -35,10 +36,7 @@ export function guardForm(client, form, options, follow, clock) {
     const payload = dataOf(form, submitter);
     // Where in its image a button was hit is no part of what is bought.
     const unasked = [KEY_FIELD, ...exclude, ...coordinates(submitter)];
-    const asking = new FormData();
-    for (const [name, value] of payload) {
-      if (!unasked.includes(name)) asking.append(name, value);
-    }
+    const asking = formOf([...payload].filter(([name]) => !unasked.includes(name)));
     const isStorable = ![...form.elements].some((field) => field.matches(SENSITIVE));
     await settle(async () => {
       check(form, submitter);
@@ -94,10 +92,7 @@ export function guardForm(client, form, options, follow, clock) {
     try {
       const intent = (await client.pending()).find((one) => one.operation === operation);
       if (isReleased) return;
-      const age = clock.now() - (intent?.firstSentAt ?? intent?.createdAt);
-      if (age > RESUMED_WITHIN_MS || intent?.hasPayload === false) {
-        throw refusal("unresolved", { intent });
-      }
+      if (isLeftToUser(intent, clock.now())) throw refusal("unresolved", { intent });
       const resumed = async () => {
         const outcome = await client.resume(operation, send);
         return delivered.has(outcome?.key) ? null : outcome;
@@ -117,17 +112,6 @@ export function guardForm(client, form, options, follow, clock) {
     form.removeEventListener("submit", onSubmit);
     if (isNative) form.elements[KEY_FIELD]?.remove();
   };
-}
-
-/** A mistake in a listener of the page is the page's, and no outcome of a payment. */
-function tell(listener, value) {
-  try {
-    listener?.(value);
-  } catch (error) {
-    queueMicrotask(() => {
-      throw error;
-    });
-  }
 }
 
 /** The fields that an image button adds. */

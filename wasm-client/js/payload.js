@@ -60,7 +60,7 @@ export function isKept({ bytes, isSensitive }) {
 }
 
 /** A copy of a payload that a page cannot change any more, or undefined where there is none. */
-export function kept(core, payload, walked) {
+function kept(core, payload, walked) {
   if (isA(payload, "FormData")) return { kind: "form", entries: [...payload] };
   if (isA(payload, "URLSearchParams")) return { kind: "params", text: String(payload) };
   try {
@@ -89,6 +89,11 @@ export function asked(core, payload, asking = payload, isStorable = true) {
 export function restored({ kind, entries, text, value }) {
   if (kind === "params") return new URLSearchParams(text);
   if (kind !== "form") return structuredClone(value);
+  return formOf(entries);
+}
+
+/** A form of these entries. */
+export function formOf(entries) {
   const form = new FormData();
   for (const [name, entry] of entries) form.append(name, entry);
   return form;

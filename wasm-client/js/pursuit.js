@@ -420,11 +420,8 @@ export class Pursuit {
   }
 
   #send(verb, more) {
-    const { store, settings, holder } = this.#page;
-    const { retentionMs, leaseMs, joinMs, outcomeMs } = settings;
     const { attemptTimeoutMs } = this.#call.options;
-    const times = { retentionMs, leaseMs, joinMs, outcomeMs, attemptTimeoutMs };
-    return store.apply({ verb, ...this.#call.slot, holder, ...times, ...more });
+    return this.#page.send(verb, this.#call.slot, { attemptTimeoutMs, ...more });
   }
 
   #emit(type, { key }, more) {

@@ -3,8 +3,8 @@
 // and components that come and go, only add and remove listeners.
 
 import { useCallback, useEffect, useRef, useState } from "react";
+import { isLeftToUser } from "./leftover.js";
 
-const RESUMED_WITHIN_MS = 5 * 60 * 1000;
 const IDLE = { status: "idle", outcome: null, error: null };
 
 /** See `react.d.ts`. */
@@ -71,8 +71,7 @@ export function useIdempotentSubmit(options) {
       const intent = await intentOf(latest.current);
       if (!isMounted) return;
       setPending(intent);
-      const age = Date.now() - (intent?.firstSentAt ?? intent?.createdAt);
-      if (age > RESUMED_WITHIN_MS || intent?.hasPayload === false) return;
+      if (isLeftToUser(intent, Date.now())) return;
       // What it throws is in the state.
       if (intent) return void (await resume().catch(() => {}));
       // An outcome may have come before its receipt was shown.

@@ -5,7 +5,7 @@
 // boundary made of what they contain.
 
 import { IdempotencyError } from "./errors.js";
-import { STORED_BYTES_MAX, digestOf, isA, walk } from "./payload.js";
+import { digestOf, formOf, isA, isKept, walk } from "./payload.js";
 
 const COPIED_FIELDS = [
   "cache",
@@ -35,7 +35,7 @@ export function requestOf(input, init) {
   const redirect = wanted === undefined || wanted === "follow" ? "error" : wanted;
   const options = { ...Object.fromEntries(fields), ...init, redirect: init.redirect ?? redirect };
   // A copy, since the page may go on with its own.
-  const form = isA(init.body, "FormData") ? copied(init.body) : undefined;
+  const form = isA(init.body, "FormData") ? formOf(init.body) : undefined;
   return { request, options, form };
 }
 
@@ -53,20 +53,16 @@ export async function prepared(core, { request, form }) {
     const body = form ? await encoded(form, boundary) : given;
     if (form) type = `multipart/form-data; boundary=${boundary}`;
     const payload = { method, url, type, body };
-    const isKept =
-      body.byteLength <= STORED_BYTES_MAX && !walked.isSensitive && !isSensitive(core, type, body);
-    const stored = isKept ? { kind: "request", value: payload } : undefined;
+    const what = {
+      bytes: body.byteLength,
+      isSensitive: walked.isSensitive || isSensitive(core, type, body),
+    };
+    const stored = isKept(what) ? { kind: "request", value: payload } : undefined;
     return { digest, payload: () => payload, stored };
   } catch (cause) {
     if (cause instanceof IdempotencyError) throw cause;
     throw new IdempotencyError("payload", "The body cannot be read; give it anew.", { cause });
   }
-}
-
-function copied(form) {
-  const copy = new FormData();
-  for (const [name, value] of form) copy.append(name, value);
-  return copy;
 }
 
 /** Sends an attempt. */

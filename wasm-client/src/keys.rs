@@ -11,15 +11,10 @@ const NO_RANDOMNESS: &str = "no-randomness";
 /// A new key for the time `now_ms`.
 pub(crate) fn new_key(now_ms: f64) -> Result<String, JsValue> {
     let mut random = [0; 10];
-    fill(&mut random)?;
+    getrandom::fill(&mut random).map_err(|_| NO_RANDOMNESS)?;
     let uuid = Builder::from_unix_timestamp_millis(unix_ms(now_ms), &random).into_uuid();
     let mut text = [0; 36];
     Ok(uuid.hyphenated().encode_lower(&mut text).to_owned())
-}
-
-/// Fills `bytes` with random ones.
-pub(crate) fn fill(bytes: &mut [u8]) -> Result<(), JsValue> {
-    getrandom::fill(bytes).map_err(|_| NO_RANDOMNESS.into())
 }
 
 /// Milliseconds as JavaScript counts them; what lies before 1970 is 1970.

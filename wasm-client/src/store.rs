@@ -21,6 +21,8 @@ use crate::transition::{Found, transition};
 
 const INTENTS: &str = "intents";
 const DUE: &str = "dueAt";
+const STRICT: &str = "strict";
+const RELAXED: &str = "relaxed";
 
 /// Applies a command to its slot.
 pub(crate) fn apply(
@@ -30,8 +32,9 @@ pub(crate) fn apply(
     clock: Function,
     outcome: &Members,
 ) -> Result<IdbTransaction, JsValue> {
-    let mode = IdbTransactionMode::Readwrite;
-    let work = Work::begin(database, INTENTS, mode, command.is("isStrict"), outcome)?;
+    let is_strict = command.is("isStrict");
+    let durability = if is_strict { STRICT } else { RELAXED };
+    let work = Work::begin(database, IdbTransactionMode::Readwrite, durability, outcome)?;
     let slot = Array::of2(&owner(command.get("principal")), &command.get("operation"));
     let request = work.store.get(&range_of(&slot)?)?;
     work.when_done(&request, move |work, newest| {
@@ -101,13 +104,7 @@ pub(crate) fn list(
     principal: JsValue,
     outcome: &Members,
 ) -> Result<IdbTransaction, JsValue> {
-    let work = Work::begin(
-        database,
-        INTENTS,
-        IdbTransactionMode::Readonly,
-        false,
-        outcome,
-    )?;
+    let work = Work::begin(database, IdbTransactionMode::Readonly, RELAXED, outcome)?;
     let request = work
         .store
         .get_all_with_key(&range_of(&Array::of1(&owner(principal)))?)?;
@@ -124,13 +121,7 @@ pub(crate) fn clear(
     principal: JsValue,
     outcome: &Members,
 ) -> Result<IdbTransaction, JsValue> {
-    let work = Work::begin(
-        database,
-        INTENTS,
-        IdbTransactionMode::Readwrite,
-        false,
-        outcome,
-    )?;
+    let work = Work::begin(database, IdbTransactionMode::Readwrite, RELAXED, outcome)?;
     work.store
         .delete(&range_of(&Array::of1(&owner(principal)))?)?;
     Ok(work.transaction)
@@ -143,13 +134,7 @@ pub(crate) fn sweep(
     max: f64,
     outcome: &Members,
 ) -> Result<IdbTransaction, JsValue> {
-    let work = Work::begin(
-        database,
-        INTENTS,
-        IdbTransactionMode::Readwrite,
-        false,
-        outcome,
-    )?;
+    let work = Work::begin(database, IdbTransactionMode::Readwrite, RELAXED, outcome)?;
     work.sweep(now_ms, max)?;
     Ok(work.transaction)
 }
@@ -179,7 +164,7 @@ fn sweep_next(work: &Work, request: &IdbRequest, now_ms: f64, left: f64) {
     });
 }
 
-/// A transaction on one store, and where its answer or its error goes.
+/// A transaction on the intents, and where its answer or its error goes.
 #[derive(Clone)]
 struct Work {
     transaction: IdbTransaction,
@@ -190,18 +175,14 @@ struct Work {
 impl Work {
     fn begin(
         database: &DurableDatabase,
-        store: &str,
         mode: IdbTransactionMode,
-        is_strict: bool,
+        durability: &str,
         outcome: &Members,
     ) -> Result<Self, JsValue> {
         let options: Members = Object::new().unchecked_into();
-        options.set(
-            "durability",
-            if is_strict { "strict" } else { "relaxed" }.into(),
-        );
-        let transaction = database.durable_transaction(store, mode, &options)?;
-        let store = transaction.object_store(store)?;
+        options.set("durability", durability.into());
+        let transaction = database.durable_transaction(INTENTS, mode, &options)?;
+        let store = transaction.object_store(INTENTS)?;
         Ok(Self {
             transaction,
             store,

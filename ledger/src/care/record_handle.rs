@@ -10,7 +10,7 @@ use crate::decision::{
     decide,
 };
 use crate::error::{Error, Invalid};
-use crate::operation::asked::identity;
+use crate::operation::asked::{check_response, identity};
 use crate::operation::beginning::is_unchanged;
 use crate::store::engine::Engine;
 use crate::store::group_commit::Patience;
@@ -182,10 +182,7 @@ impl RecordHandle {
             Resolution::Completed(response) => response.bytes().len(),
             Resolution::Released => 0,
         };
-        if bytes as u64 > policy.response_limit() {
-            let limit = policy.response_limit();
-            return Err(Error::Invalid(Invalid::Response { bytes, limit }));
-        }
+        check_response(&policy, bytes)?;
         let key = self.key.clone();
         self.change(bytes, move |store, record_key| {
             let stored = store.get(record_key)?;

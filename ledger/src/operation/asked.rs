@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::decision::{Fingerprint, Key, Namespace, Scope, child_key};
+use crate::decision::{Fingerprint, Key, Namespace, Policy, Scope, child_key};
 use crate::error::{Error, Invalid};
 use crate::store::tables::{NamespaceId, record_key};
 
@@ -52,17 +52,22 @@ impl Asked {
     }
 
     pub(crate) fn check_response(&self, bytes: usize) -> Result<(), Error> {
-        let limit = self.namespace.current_policy().response_limit();
-        if bytes as u64 > limit {
-            return Err(Error::Invalid(Invalid::Response { bytes, limit }));
-        }
-        Ok(())
+        check_response(self.namespace.current_policy(), bytes)
     }
 
     /// About how many bytes an operation adds to a batch, beside its response.
     pub(crate) fn batch_bytes(&self) -> usize {
         self.key.as_str().len() + self.scope.as_bytes().len() + self.program.len() + 256
     }
+}
+
+/// Refuses a response above the limit of its policy.
+pub(crate) fn check_response(policy: &Policy, bytes: usize) -> Result<(), Error> {
+    let limit = policy.response_limit();
+    if bytes as u64 > limit {
+        return Err(Error::Invalid(Invalid::Response { bytes, limit }));
+    }
+    Ok(())
 }
 
 pub(crate) fn identity(namespace: &str, key: &Key, scope: &Scope) -> Vec<u8> {
