@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::decision::{Fence, KeyError, PolicyError};
+use crate::decision::{Fence, Key, KeyError, PolicyError};
 
 /// Why a call of the ledger failed. Expected refusals are no errors but values
 /// ([`Begin::Refused`](crate::Begin::Refused)).
@@ -139,6 +139,20 @@ pub enum Invalid {
         schema: &'static str,
         /// What is wrong.
         reason: String,
+    },
+    /// The same key twice among several that begin together.
+    DuplicateKey {
+        /// The key.
+        key: Key,
+    },
+    /// Too few or too many at once.
+    Count {
+        /// Of what.
+        what: &'static str,
+        /// How many there are.
+        count: usize,
+        /// How many there may be; at least one there has to be.
+        limit: usize,
     },
     /// A name that is stored with a record is too long.
     TooLong {
@@ -330,6 +344,15 @@ impl fmt::Display for Invalid {
                 f,
                 "the value of schema {schema:?} does not come back from its bytes: {reason}; \
                  nothing was written; try the type with check_stored_value in a test"
+            ),
+            Self::DuplicateKey { key } => write!(
+                f,
+                "the key {:?} is there twice; nothing was written; give each operation its own",
+                key.as_str()
+            ),
+            Self::Count { what, count, limit } => write!(
+                f,
+                "{count} {what} at once, where 1 to {limit} are possible; nothing was written"
             ),
             Self::TooLong { what, bytes, limit } => {
                 write!(f, "the {what} has {bytes} bytes, the limit is {limit}")

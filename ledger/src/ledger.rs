@@ -16,10 +16,13 @@ use crate::care::record_handle::RecordHandle;
 use crate::care::records::{RecordFilter, Records};
 use crate::care::stats::{self, Stats};
 use crate::care::sweeper::Sweeper;
-use crate::decision::{Fingerprint, Key, Namespace, Timestamp};
+use crate::decision::{Fingerprint, Key, Namespace, Response, Timestamp};
 use crate::dedup::{Dedup, DedupTable};
 use crate::error::Error;
 use crate::file::storage::OpenReport;
+use crate::operation::claim::Claim;
+use crate::operation::many::{self, BeginMany, CompleteAllError};
+use crate::operation::replay::Replay;
 use crate::operation::request::Request;
 use crate::operation::typed::StoredValue;
 use crate::operation::write_txn::WriteTxn;
@@ -104,6 +107,43 @@ impl Ledger {
             key.clone(),
             fingerprint,
         )
+    }
+
+    /// Begins several operations together: all are claimed in one commit, or none is. A booking
+    /// of hotel and flight, the lines of an order, a message with several effects.
+    ///
+    /// A group that began together and died together is interrupted key by key: each standing has
+    /// its ticket. [`Request::wait`] does not apply, and a namespace's quota has to have room for
+    /// all of them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`]; expected refusals are [`BeginMany::Refused`], with the reason for each key. The
+    /// same key twice is [`Invalid::DuplicateKey`](crate::Invalid::DuplicateKey), none or more
+    /// than 256 requests are [`Invalid::Count`](crate::Invalid::Count).
+    ///
+    /// # Blocking
+    ///
+    /// Until the commit is on disk.
+    pub fn begin_many(&self, requests: &[Request]) -> Result<BeginMany, Error> {
+        many::begin_many(&self.engine, requests)
+    }
+
+    /// Completes several claims together: all responses are stored in one commit, or none is. The
+    /// claims may have begun together or one by one.
+    ///
+    /// # Errors
+    ///
+    /// [`CompleteAllError`] with all claims and responses.
+    ///
+    /// # Blocking
+    ///
+    /// Until the commit is on disk. Endings are never refused for lack of room.
+    pub fn complete_all(
+        &self,
+        endings: Vec<(Claim, Response)>,
+    ) -> Result<Vec<Replay>, CompleteAllError> {
+        many::complete_all(&self.engine, endings)
     }
 
     /// Begins a write transaction on the ledger's file for the application's own writes, in

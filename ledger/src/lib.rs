@@ -113,6 +113,7 @@ pub use self::{
     ledger::Ledger,
     operation::{
         claim::{Claim, KeepAlive},
+        many::{BeginMany, CompleteAllError, KeyStanding},
         refusal::{CompleteError, EndingError, Refusal, ReleaseError},
         replay::Replay,
         request::{Begin, Request},

@@ -12,6 +12,7 @@ mod claims;
 mod damage;
 mod faults;
 mod flipped_bits;
+mod groups;
 mod inspection;
 mod intents;
 mod keys_and_scopes;

@@ -4,9 +4,9 @@
 use std::convert::Infallible;
 
 use idempotency_ledger::{
-    BeginIn, Claim, DedupTable, EndingError, Error, Expected, Ledger, ManualClock, Namespace,
-    Policy, Put, RecordFilter, RecordState, Resolution, Resolved, RunError, Sighting, StoredValue,
-    Ticket, VersionedTable,
+    BeginIn, BeginMany, Claim, DedupTable, EndingError, Error, Expected, Ledger, ManualClock,
+    Namespace, Policy, Put, RecordFilter, RecordState, Resolution, Resolved, RunError, Sighting,
+    StoredValue, Ticket, VersionedTable,
 };
 use redb::{ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
@@ -72,6 +72,10 @@ pub enum Work {
     Observe,
     /// A value under optimistic locking, in the place of an older one.
     Put,
+    /// Several claims in one commit, one of them behind an answer that has expired.
+    BeginMany,
+    /// Several claims that complete in one commit.
+    CompleteAll,
     /// A sweep of half of what has expired.
     Sweep,
     /// A compaction.
@@ -80,7 +84,7 @@ pub enum Work {
 
 impl Work {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Begin,
         Self::Complete,
         Self::Release,
@@ -95,6 +99,8 @@ impl Work {
         Self::Forget,
         Self::Observe,
         Self::Put,
+        Self::BeginMany,
+        Self::CompleteAll,
         Self::Sweep,
         Self::Compact,
     ];
@@ -116,6 +122,8 @@ pub struct Bench {
     pub ledger: Ledger,
     /// The claim that the work is about, or that it got.
     pub claim: Option<Claim>,
+    /// The claims that the work is about, or that it got, where it is about several.
+    pub group: Vec<Claim>,
     ticket: Option<Ticket>,
     work: Work,
 }
@@ -135,6 +143,7 @@ impl Bench {
         let mut bench = Self {
             ledger,
             claim: None,
+            group: Vec::new(),
             ticket: None,
             work,
         };
@@ -153,6 +162,11 @@ impl Bench {
             Work::TicketComplete | Work::TicketRelease => {
                 self.ticket = Some(begin(ledger, "lost").interrupted());
             }
+            Work::BeginMany => {
+                fill(ledger, 1, 100);
+                clock.advance(seconds(2));
+            }
+            Work::CompleteAll => self.group = begin_many(ledger).expect("begins"),
             Work::Sweep => {
                 fill(ledger, EXPIRED, 100);
                 clock.advance(seconds(2));
@@ -206,6 +220,16 @@ impl Bench {
                 let text = Text("new".to_owned());
                 let put = ledger.versioned(TEXTS).put("t", &text, Expected::Any)?;
                 assert!(matches!(put, Put::Stored(_)), "{put:?}");
+            }
+            Work::BeginMany => self.group = begin_many(ledger)?,
+            Work::CompleteAll => {
+                let claims = self.group.drain(..);
+                let endings = claims.map(|claim| (claim, "booked".into())).collect();
+                if let Err(failed) = ledger.complete_all(endings) {
+                    assert_eq!(failed.endings.len(), 3, "all of them come back");
+                    self.group = failed.endings.into_iter().map(|(claim, _)| claim).collect();
+                    return Err(ledgers_own(failed.error));
+                }
             }
             Work::Sweep => {
                 let swept = ledger.sweep(10)?;
@@ -322,6 +346,16 @@ fn keep(ledger: &Ledger) -> Result<Claim, Error> {
     add(&txn, 25);
     let mut claims = txn.commit()?.claims;
     Ok(claims.pop().expect("the kept claim"))
+}
+
+/// Three keys in two namespaces.
+fn begin_many(ledger: &Ledger) -> Result<Vec<Claim>, Error> {
+    let requests = [(SHORT, "old-0"), (PAYMENTS, "hotel"), (PAYMENTS, "flight")]
+        .map(|(namespace, text)| ledger.operation(namespace, &key(text), asked()));
+    match ledger.begin_many(&requests)? {
+        BeginMany::Fresh(claims) => Ok(claims),
+        other => panic!("expected claims, got {other:?}"),
+    }
 }
 
 /// Stores answers that expire after a second, all in one commit.

@@ -186,6 +186,54 @@ pub(crate) fn begin(
     asked: &Arc<Asked>,
     caller: ThreadId,
 ) -> Result<Begun, Error> {
+    match judge(store, asked, 0)? {
+        Judged::Answered(begun) => Ok(begun),
+        Judged::Granted(grant) => {
+            let prepared = prepare(store, grant, caller)?;
+            write(store, prepared).map(Begun::Claimed)
+        }
+    }
+}
+
+/// What a decision came to, before anything of it is written.
+pub(crate) enum Judged {
+    /// The caller gets a claim.
+    Granted(Grant),
+    /// It gets something else.
+    Answered(Begun),
+}
+
+/// A claim that may be made.
+pub(crate) struct Grant {
+    asked: Arc<Asked>,
+    replaces: Replaces,
+}
+
+impl Grant {
+    /// Whether the claim adds a record, rather than going on with one.
+    pub(crate) const fn is_new(&self) -> bool {
+        match self.replaces {
+            Replaces::Expired(_) => true,
+            Replaces::Interrupted(_) => false,
+        }
+    }
+}
+
+/// What a claim is written in the place of.
+enum Replaces {
+    /// Nothing, or an answer that no longer counts.
+    Expired(Option<Record>),
+    /// An interrupted claim, which is taken over.
+    Interrupted(Record),
+}
+
+/// Decides with the writer held. `planned` claims in the same namespace are granted already but
+/// not written yet: the quota has to hold for them, too.
+pub(crate) fn judge(
+    store: &mut WriteStore<'_>,
+    asked: &Arc<Asked>,
+    planned: u64,
+) -> Result<Judged, Error> {
     let namespace = &asked.namespace;
     let policy = namespace.current_policy();
     let id = match store.holder.known_namespace(namespace) {
@@ -199,12 +247,11 @@ pub(crate) fn begin(
     let is_live = stored
         .as_ref()
         .is_some_and(|record| !record.is_expired(store.now));
-    let (age, room) = match id {
-        Some(id) if !is_live => {
-            let age = age_of(store, asked, id, stored.as_ref())?;
-            (age, store.room(id, namespace)?)
-        }
-        _ => (key_age(policy, &asked.key, None, store.now), Room::Free),
+    let (age, room) = if is_live {
+        (KeyAge::Accepted, Room::Free)
+    } else {
+        let age = age_of(store, asked, id, stored.as_ref())?;
+        (age, store.room(id, namespace, planned)?)
     };
     let liveness = stored.as_ref().map_or(Liveness::Unknown, |record| {
         liveness_of(store.holder, record)
@@ -219,31 +266,33 @@ pub(crate) fn begin(
         liveness,
         store.now,
     );
-    match (decision, stored) {
-        (Decision::Stale, _) => Ok(Begun::Refused(stale(asked, store.now, false))),
-        (Decision::Ahead, _) => Ok(Begun::Refused(stale(asked, store.now, true))),
-        (Decision::Quota, _) => Ok(Begun::Refused(Refusal::Quota {
+    let granted = |replaces| {
+        Judged::Granted(Grant {
+            asked: Arc::clone(asked),
+            replaces,
+        })
+    };
+    let begun = match (decision, stored) {
+        (Decision::Stale, _) => Begun::Refused(stale(asked, store.now, false)),
+        (Decision::Ahead, _) => Begun::Refused(stale(asked, store.now, true)),
+        (Decision::Quota, _) => Begun::Refused(Refusal::Quota {
             records_max: policy.record_quota(),
             bytes_max: policy.byte_quota(),
-        })),
+        }),
         (_, Some(record)) if is_live => {
-            let id = id.unwrap_or(NamespaceId(0));
-            let placed = Placed {
-                asked: Arc::clone(asked),
-                record_key: asked.record_key(id).into(),
-            };
             let work = work_of(store.holder, decision, &record);
             if takes_over(asked, decision, work) {
-                let taken = take(store, placed, &record, record.fence, caller)?;
-                return Ok(match taken {
-                    Ok(started) => Begun::Claimed(started),
-                    Err(_) => unreachable!("the record was read in the same transaction"),
-                });
+                return Ok(granted(Replaces::Interrupted(record)));
             }
-            Ok(answer(placed, record, decision, work, store.now))
+            let placed = Placed {
+                asked: Arc::clone(asked),
+                record_key: asked.record_key(id.unwrap_or(NamespaceId(0))).into(),
+            };
+            answer(placed, record, decision, work, store.now)
         }
-        (_, expired) => start(store, asked, expired.as_ref(), caller).map(Begun::Claimed),
-    }
+        (_, expired) => return Ok(granted(Replaces::Expired(expired))),
+    };
+    Ok(Judged::Answered(begun))
 }
 
 /// The age of a key under which nothing counts. An expired record is as good as removed, whether
@@ -251,14 +300,17 @@ pub(crate) fn begin(
 fn age_of(
     store: &mut WriteStore<'_>,
     asked: &Asked,
-    id: NamespaceId,
+    id: Option<NamespaceId>,
     expired: Option<&Record>,
 ) -> Result<KeyAge, Error> {
     let policy = asked.namespace.current_policy();
     if !policy.refuses_stale_keys() {
         return Ok(KeyAge::Accepted);
     }
-    let removed = store.tail(id)?.newest_removed_ms;
+    let removed = match id {
+        Some(id) => store.tail(id)?.newest_removed_ms,
+        None => 0,
+    };
     let swept = (removed > 0).then(|| Timestamp::from_unix_ms(removed));
     let expired = expired.and_then(|_| asked.key.time());
     Ok(key_age(policy, &asked.key, swept.max(expired), store.now))
@@ -273,28 +325,54 @@ fn stale(asked: &Asked, now: Timestamp, ahead: bool) -> Refusal {
     }
 }
 
-fn start(
+/// A claim with its fence and its holder's entry, which only has to be stored.
+pub(crate) struct Prepared {
+    started: Started,
+    replaces: Option<Record>,
+}
+
+/// Does everything for a claim that can fail for a reason of its own; what is left is the write,
+/// which fails for the whole transaction or not at all.
+pub(crate) fn prepare(
     store: &mut WriteStore<'_>,
-    asked: &Arc<Asked>,
-    expired: Option<&Record>,
+    grant: Grant,
     caller: ThreadId,
-) -> Result<Started, Error> {
+) -> Result<Prepared, Error> {
+    let Grant { asked, replaces } = grant;
     let row = store.namespace(&asked.namespace)?;
     let id = NamespaceId(row.id);
-    let record_key: Arc<[u8]> = asked.record_key(id).into();
-    let fence = store.next_fence(id)?;
-    let live = register(store, fence, asked, caller)?;
-    let stamp = WriteStore::stamp(&row, &asked.namespace);
-    let record = claim(new_claim(store, asked, fence, stamp), store.now);
-    store.put(&record_key, expired, &record)?;
-    Ok(Started {
-        placed: Placed {
-            asked: Arc::clone(asked),
-            record_key,
-        },
-        record,
-        live,
-    })
+    let placed = Placed {
+        record_key: asked.record_key(id).into(),
+        asked,
+    };
+    match replaces {
+        Replaces::Interrupted(record) => {
+            match replace(store, placed, &record, record.fence, caller)? {
+                Ok(prepared) => Ok(prepared),
+                Err(_) => unreachable!("the record was read in the same transaction"),
+            }
+        }
+        Replaces::Expired(replaces) => {
+            let fence = store.next_fence(id)?;
+            let live = register(store, fence, &placed.asked, caller)?;
+            let stamp = WriteStore::stamp(&row, &placed.asked.namespace);
+            let record = claim(new_claim(store, &placed.asked, fence, stamp), store.now);
+            let started = Started {
+                placed,
+                record,
+                live,
+            };
+            Ok(Prepared { started, replaces })
+        }
+    }
+}
+
+/// Stores a prepared claim.
+pub(crate) fn write(store: &mut WriteStore<'_>, prepared: Prepared) -> Result<Started, Error> {
+    let Prepared { started, replaces } = prepared;
+    let record_key = &started.placed.record_key;
+    store.put(record_key, replaces.as_ref(), &started.record)?;
+    Ok(started)
 }
 
 /// Takes an interrupted claim over under a new fence, if it is still the one that was seen.
@@ -305,22 +383,35 @@ pub(crate) fn take(
     seen: Fence,
     caller: ThreadId,
 ) -> Result<Result<Started, EndingError>, Error> {
-    let asked = Arc::clone(&placed.asked);
-    let row = store.namespace(&asked.namespace)?;
+    match replace(store, placed, stored, seen, caller)? {
+        Ok(prepared) => write(store, prepared).map(Ok),
+        Err(refusal) => Ok(Err(refusal)),
+    }
+}
+
+fn replace(
+    store: &mut WriteStore<'_>,
+    placed: Placed,
+    stored: &Record,
+    seen: Fence,
+    caller: ThreadId,
+) -> Result<Result<Prepared, EndingError>, Error> {
+    let row = store.namespace(&placed.asked.namespace)?;
     let fence = store.next_fence(NamespaceId(row.id))?;
-    let stamp = WriteStore::stamp(&row, &asked.namespace);
-    let new = new_claim(store, &asked, fence, stamp);
+    let stamp = WriteStore::stamp(&row, &placed.asked.namespace);
+    let new = new_claim(store, &placed.asked, fence, stamp);
     let record = match take_over(Some(stored), seen, new, store.now) {
         Ok(record) => record,
         Err(refusal) => return Ok(Err(refusal.into())),
     };
-    let live = register(store, fence, &asked, caller)?;
-    store.put(&placed.record_key, Some(stored), &record)?;
-    Ok(Ok(Started {
+    let live = register(store, fence, &placed.asked, caller)?;
+    let started = Started {
         placed,
         record,
         live,
-    }))
+    };
+    let replaces = Some(stored.clone());
+    Ok(Ok(Prepared { started, replaces }))
 }
 
 fn register(

@@ -59,6 +59,18 @@ struct Held {
     live: LiveClaim,
 }
 
+/// A claim as a batch sees it that ends it.
+pub(crate) struct EndedClaim {
+    pub(crate) placed: Placed,
+    pub(crate) fence: Fence,
+}
+
+impl EndedClaim {
+    pub(crate) fn batch_bytes(&self) -> usize {
+        self.placed.asked.batch_bytes()
+    }
+}
+
 /// What changes while a claim is held.
 #[derive(Clone, Debug)]
 struct Standing {
@@ -283,6 +295,28 @@ impl Claim {
         side.run_lock(self.0.fence).map_err(Error::io)
     }
 
+    /// Refuses a completion that could not be stored, before anything is written.
+    pub(crate) fn check_completion(
+        &self,
+        engine: &Arc<Engine>,
+        response: &Response,
+    ) -> Result<(), Error> {
+        self.0.live.touch();
+        if !Arc::ptr_eq(engine, &self.0.engine) {
+            let reason = "the claim belongs to another ledger";
+            return Err(Error::Unsupported { reason });
+        }
+        self.0.placed.asked.check_response(response.bytes().len())
+    }
+
+    /// What a batch has to know to end the claim.
+    pub(crate) fn ended(&self) -> EndedClaim {
+        EndedClaim {
+            placed: self.0.placed.clone(),
+            fence: self.0.fence,
+        }
+    }
+
     fn change(&self, bytes: usize, make: impl Change) -> Result<Record, EndingError> {
         self.0.live.touch();
         submit_change(&self.0.engine, &self.0.placed, bytes, make)
@@ -419,7 +453,7 @@ pub(crate) fn complete_in(
     }
 }
 
-fn replay_of(record: Record) -> Result<Replay, EndingRefusal> {
+pub(crate) fn replay_of(record: Record) -> Result<Replay, EndingRefusal> {
     match record.state {
         State::Completed(completed) => Ok(Replay::new(record.fence, record.attempts, completed)),
         State::Claimed(_) => Err(EndingRefusal::Superseded),

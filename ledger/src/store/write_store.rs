@@ -393,13 +393,23 @@ impl<'t> WriteStore<'t> {
         PolicyStamp::of(namespace.current_policy(), row.policy_version)
     }
 
-    /// Whether one more record fits. What has expired does not count, swept or not.
-    pub(crate) fn room(&mut self, id: NamespaceId, namespace: &Namespace) -> Result<Room, Error> {
+    /// Whether one more record fits behind `planned` others. What has expired does not count,
+    /// swept or not.
+    pub(crate) fn room(
+        &mut self,
+        id: Option<NamespaceId>,
+        namespace: &Namespace,
+        planned: u64,
+    ) -> Result<Room, Error> {
         let policy = namespace.current_policy();
         let (records_max, bytes_max) = (policy.record_quota(), policy.byte_quota());
         let is_full = |tail: &Tail| {
-            records_max.is_some_and(|max| tail.records >= max)
+            records_max.is_some_and(|max| tail.records.saturating_add(planned) >= max)
                 || bytes_max.is_some_and(|max| tail.bytes >= max)
+        };
+        let Some(id) = id else {
+            let is_full = is_full(&Tail::default());
+            return Ok(if is_full { Room::Full } else { Room::Free });
         };
         if (records_max, bytes_max) == (None, None) || !is_full(&self.tail(id)?) {
             return Ok(Room::Free);
