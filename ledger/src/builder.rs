@@ -134,6 +134,15 @@ impl Builder {
         opening::open_backend(self.0, storage).map(Ledger::from_engine)
     }
 
+    /// Opens a ledger in memory, which ends with the process: for tests that bring a clock.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Builder::open`].
+    pub fn in_memory(self) -> Result<Ledger, Error> {
+        self.open_backend(redb::backends::InMemoryBackend::new())
+    }
+
     /// Adds a ledger to a database that the application has open, so that both share
     /// transactions. Reading a claim that nobody in this process holds, its lease decides: others
     /// may have the database too.

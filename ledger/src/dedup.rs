@@ -19,7 +19,7 @@ use crate::store::engine::Engine;
 use crate::store::group_commit::Patience;
 use crate::store::tables::record_key;
 use crate::store::write_store::WriteStore;
-use crate::table_record::{NAME_BYTES_MAX, Row, check_name, id_of};
+use crate::table_record::{Row, check_name, checked_name, id_of};
 
 /// The bytes of all ids that one call may observe.
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -105,17 +105,8 @@ impl DedupTable {
     /// [`Invalid::TooLong`] for one of more than 240 bytes, and [`Invalid::Policy`] for a window
     /// shorter than a millisecond.
     pub fn named(name: impl Into<String>, window: Duration) -> Result<Self, Error> {
-        let name = name.into();
-        let (bytes, limit) = (name.len(), NAME_BYTES_MAX);
-        if bytes > limit {
-            let what = "table's name";
-            return Err(Error::Invalid(Invalid::TooLong { what, bytes, limit }));
-        }
-        let _ = id_of(&name)?;
-        let table = Self {
-            name: Cow::Owned(name),
-            window,
-        };
+        let name = checked_name(name.into())?;
+        let table = Self { name, window };
         table.namespace().current_policy().check()?;
         Ok(table)
     }

@@ -140,6 +140,10 @@ pub enum Invalid {
         /// What is wrong.
         reason: String,
     },
+    /// The name of a step.
+    Step(KeyError),
+    /// The topic of an outbox row.
+    Topic(KeyError),
     /// The same key twice among several that begin together.
     DuplicateKey {
         /// The key.
@@ -345,6 +349,8 @@ impl fmt::Display for Invalid {
                 "the value of schema {schema:?} does not come back from its bytes: {reason}; \
                  nothing was written; try the type with check_stored_value in a test"
             ),
+            Self::Topic(error) => write!(f, "the row's topic cannot be used: {error}"),
+            Self::Step(error) => write!(f, "the step's name cannot be used: {error}"),
             Self::DuplicateKey { key } => write!(
                 f,
                 "the key {:?} is there twice; nothing was written; give each operation its own",

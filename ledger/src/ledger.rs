@@ -26,6 +26,7 @@ use crate::operation::replay::Replay;
 use crate::operation::request::Request;
 use crate::operation::typed::StoredValue;
 use crate::operation::write_txn::WriteTxn;
+use crate::outbox::{Outbox, OutboxTable};
 use crate::store::engine::Engine;
 use crate::store::group_commit::Patience;
 use crate::store::write_store::Swept;
@@ -82,9 +83,9 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// As [`Builder::open_backend`].
+    /// As [`Builder::in_memory`].
     pub fn in_memory() -> Result<Self, Error> {
-        Self::builder().open_backend(redb::backends::InMemoryBackend::new())
+        Self::builder().in_memory()
     }
 
     /// Adds a ledger to a database that the application has open; see [`Builder::attach`].
@@ -164,9 +165,39 @@ impl Ledger {
         WriteTxn::begin(&self.engine)
     }
 
+    /// Begins a read transaction on the ledger's file, for the application's own tables. It sees
+    /// the last commit, and keeps nobody from writing.
+    ///
+    /// While it lives, pages that it may read are not reused, and [`Ledger::compact`] is refused.
+    ///
+    /// ```
+    /// use idempotency_ledger::Ledger;
+    /// use idempotency_ledger::redb::{ReadableTableMetadata, TableDefinition};
+    ///
+    /// const ORDERS: TableDefinition<u64, &str> = TableDefinition::new("orders");
+    /// let ledger = Ledger::in_memory()?;
+    /// let txn = ledger.write()?;
+    /// txn.open_table(ORDERS)?.insert(17, "tea")?;
+    /// let _ = txn.commit()?;
+    /// assert_eq!(ledger.read()?.open_table(ORDERS)?.len()?, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error`].
+    pub fn read(&self) -> Result<redb::ReadTransaction, Error> {
+        self.engine.begin_read()
+    }
+
     /// A table of values with versions.
     pub fn versioned<T: StoredValue>(&self, table: VersionedTable<T>) -> Versioned<T> {
         Versioned::new(Arc::clone(&self.engine), table)
+    }
+
+    /// An outbox: messages that are sent if and only if a transaction commits.
+    pub fn outbox(&self, table: OutboxTable) -> Outbox {
+        Outbox::new(Arc::clone(&self.engine), table)
     }
 
     /// A table of events that count once within a window.

@@ -78,6 +78,8 @@ mod ledger;
 #[cfg(feature = "redb")]
 mod operation;
 #[cfg(feature = "redb")]
+mod outbox;
+#[cfg(feature = "redb")]
 mod store;
 #[cfg(feature = "redb")]
 mod table_record;
@@ -118,10 +120,12 @@ pub use self::{
         replay::Replay,
         request::{Begin, Request},
         run::{Operation, Outcome, ReleaseIf, RunError, Undecodable, Unstored},
+        steps::{StepError, Steps},
         ticket::{Ticket, TicketError},
         typed::{StoredValue, check_stored_value, decode_stored, encode_stored},
         write_txn::{BeginIn, ClaimIn, Committed, CompleteInError, TicketIn, WriteTxn},
     },
+    outbox::{Drain, Drained, Outbox, OutboxRow, OutboxTable},
     store::write_store::Swept,
     versioned::{Current, Put, Removal, Update, Versioned, VersionedTable},
 };

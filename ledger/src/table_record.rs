@@ -1,5 +1,7 @@
 //! Records that a table writes whole: its name, its ids, and one write that is claim and answer.
 
+use std::borrow::Cow;
+
 use crate::decision::{
     Completion, Fence, Fingerprint, Key, Namespace, NewClaim, Record, Response, Scope, claim,
     complete,
@@ -10,7 +12,7 @@ use crate::store::tables::{NamespaceId, record_key};
 use crate::store::write_store::WriteStore;
 
 /// A namespace's name, less room for what marks it as a table's.
-pub(crate) const NAME_BYTES_MAX: usize = 240;
+const NAME_BYTES_MAX: usize = 240;
 
 /// Checks a name that is fixed in the program; in a constant a bad one does not compile.
 pub(crate) const fn check_name(name: &str) {
@@ -24,6 +26,17 @@ pub(crate) const fn check_name(name: &str) {
         assert!(!bytes[at].is_ascii_control(), "a table's name is printable");
         at += 1;
     }
+}
+
+/// A name that is known only at run time, under the same rules.
+pub(crate) fn checked_name(name: String) -> Result<Cow<'static, str>, Error> {
+    let (bytes, limit) = (name.len(), NAME_BYTES_MAX);
+    if bytes > limit {
+        let what = "table's name";
+        return Err(Error::Invalid(Invalid::TooLong { what, bytes, limit }));
+    }
+    let _ = id_of(&name)?;
+    Ok(Cow::Owned(name))
 }
 
 /// The id of a row, which has the limits of a key.
@@ -65,23 +78,50 @@ impl<'n> Row<'n> {
         response: &Response,
     ) -> Result<Fence, Error> {
         let fence = store.next_fence(NamespaceId(self.numbered.id))?;
-        let policy = self.namespace.current_policy();
-        let new = NewClaim {
-            fingerprint: Fingerprint::NONE,
-            fence,
-            policy: WriteStore::stamp(&self.numbered, self.namespace),
-            holder: store.holder.id,
-            program: String::new(),
-        };
-        let claimed = claim(new, store.now);
-        match complete(Some(&claimed), fence, id, policy, response, store.now) {
-            Ok(Completion::Store(record)) => {
-                store.put(&self.place, self.stored.as_ref(), &record)?;
-            }
-            Ok(Completion::AlreadyStored) | Err(_) => {
-                unreachable!("the claim was made a moment ago, under this fence")
-            }
-        }
+        let record = completed(store, self.namespace, &self.numbered, fence, id, response);
+        store.put(&self.place, self.stored.as_ref(), &record)?;
         Ok(fence)
+    }
+}
+
+/// Writes a completed record behind all others of its table: its id is made from its fence.
+pub(crate) fn append(
+    store: &mut WriteStore<'_>,
+    namespace: &Namespace,
+    id_of: impl FnOnce(Fence) -> Key,
+    response: &Response,
+) -> Result<Fence, Error> {
+    let numbered = store.namespace(namespace)?;
+    let number = NamespaceId(numbered.id);
+    let fence = store.next_fence(number)?;
+    let id = id_of(fence);
+    let record = completed(store, namespace, &numbered, fence, &id, response);
+    store.put(&record_key(number, &id, &Scope::NONE), None, &record)?;
+    Ok(fence)
+}
+
+/// A claim that completes in the moment it is made.
+fn completed(
+    store: &WriteStore<'_>,
+    namespace: &Namespace,
+    numbered: &NamespaceRow,
+    fence: Fence,
+    id: &Key,
+    response: &Response,
+) -> Record {
+    let policy = namespace.current_policy();
+    let new = NewClaim {
+        fingerprint: Fingerprint::NONE,
+        fence,
+        policy: WriteStore::stamp(numbered, namespace),
+        holder: store.holder.id,
+        program: String::new(),
+    };
+    let claimed = claim(new, store.now);
+    match complete(Some(&claimed), fence, id, policy, response, store.now) {
+        Ok(Completion::Store(record)) => *record,
+        Ok(Completion::AlreadyStored) | Err(_) => {
+            unreachable!("the claim was made a moment ago, under this fence")
+        }
     }
 }

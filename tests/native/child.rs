@@ -15,13 +15,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use idempotency_ledger::{
-    Begin, Claim, CommitProfile, Error, Ledger, ManualClock, Namespace, OnInterrupted, Policy,
+    Begin, Claim, CommitProfile, Error, Key, Ledger, ManualClock, Namespace, OnInterrupted, Policy,
     Refusal, RunLock,
 };
 use idempotency_tests::storage::{Fate, Step, Watched};
 use idempotency_tests::workload::{Bench, Work};
 use idempotency_tests::{Expect, PAYMENTS, asked, clock, key, seconds};
 use redb::backends::FileBackend;
+
+use crate::outbox::{drain_telling, push_all};
+use crate::steps::order_telling;
 
 /// Says that this process is a child: `lines` or the address to linger at.
 const ROLE: &str = "IDEMPOTENCY_TESTS_CHILD";
@@ -197,6 +200,8 @@ impl Session {
             ["race", text, threads] => self.race(text, threads.parse().expect("a number")),
             ["write", prefix] => self.write(prefix),
             ["stop-at", work, profile, step, path] => stop_at(work, profile, step, path),
+            ["steps-stop-at", step, path] => steps_stop_at(step, path),
+            ["drain-stop-at", step, path] => drain_stop_at(step, path),
             ["stop-in-backup", path, copy] => stop_in_backup(path, copy),
             other => panic!("unknown line {other:?}"),
         }
@@ -342,6 +347,14 @@ fn stop_at(work: &str, profile: &str, step: &str, path: &str) -> String {
     let builder = builder.commit_profile(profile);
     let ledger = builder.open_backend(storage.clone()).expect("opens");
     let mut bench = Bench::new(Work::named(work), ledger, &clock);
+    stop_storage_at(&storage, step);
+    bench.act().expect("works");
+    tell("done");
+    stop()
+}
+
+/// Lets a storage stop for ever at one of its next steps.
+fn stop_storage_at(storage: &Watched, step: &str) {
     let last: u64 = step.parse().expect("a number");
     storage.script(move |at, step| {
         if at == last && step != Step::Read {
@@ -350,7 +363,30 @@ fn stop_at(work: &str, profile: &str, step: &str, path: &str) -> String {
         }
         Fate::Pass
     });
-    bench.act().expect("works");
+}
+
+/// Runs an operation of several steps, tells of each call, and stops at a step of the storage.
+fn steps_stop_at(step: &str, path: &str) -> String {
+    let storage = watched_file(path);
+    let builder = Ledger::builder().clock(clock());
+    let ledger = builder.open_backend(storage.clone()).expect("opens");
+    stop_storage_at(&storage, step);
+    let call = |name: &str, child_key: &Key| tell(&format!("called {name} {child_key}"));
+    order_telling(&ledger, call).expect("works");
+    tell("done");
+    stop()
+}
+
+/// Drains an outbox, tells of each delivery, and stops at a step of the storage.
+fn drain_stop_at(step: &str, path: &str) -> String {
+    let storage = watched_file(path);
+    let builder = Ledger::builder().clock(clock());
+    let ledger = builder.open_backend(storage.clone()).expect("opens");
+    push_all(&ledger);
+    stop_storage_at(&storage, step);
+    drain_telling(&ledger, |row| {
+        tell(&format!("sent {} {}", row.topic(), row.key()));
+    });
     tell("done");
     stop()
 }

@@ -467,3 +467,48 @@ fn no_commit_leaves_a_note_that_is_ahead_of_the_file() {
         assert!(ledger.is_ok(), "behind {name}: {ledger:?}");
     }
 }
+
+#[test]
+fn a_claim_of_before_completes_with_the_applications_writes_or_is_interrupted() {
+    let (ledger, clock) = in_memory();
+    let claim = begin(&ledger, "a").fresh();
+    let before = ledger.stats().expect("counts").commits;
+    let txn = ledger.write().expect("begins");
+    add(&txn, 1);
+    let replay = claim.complete_in(&txn, "charged").expect("stored");
+    assert_eq!(replay.response().bytes(), b"charged");
+    let _ = txn.commit().expect("commits");
+    assert_eq!(ledger.stats().expect("counts").commits, before + 1);
+    assert_eq!(begin(&ledger, "a").replay(), replay);
+
+    // Rolled back, nobody knows.
+    let claim = begin(&ledger, "b").fresh();
+    let txn = ledger.write().expect("begins");
+    claim.complete_in(&txn, "charged").expect("stored");
+    txn.abort();
+    drop(begin(&ledger, "b").interrupted());
+
+    // Refused, it keeps the transaction from committing, and comes back.
+    let claim = begin(&ledger, "c").fresh();
+    clock.advance(seconds(61));
+    let usurper = begin(&ledger, "c")
+        .interrupted()
+        .rerun()
+        .expect("taken over");
+    usurper.complete("theirs").expect("stored");
+    let txn = ledger.write().expect("begins");
+    let failed = claim.complete_in(&txn, "mine").expect_err("taken over");
+    assert!(matches!(failed.error, EndingError::Superseded));
+    assert_eq!(failed.response.bytes(), b"mine");
+    assert!(matches!(txn.commit(), Err(Error::UnfinishedClaim)));
+
+    // Too large, nothing was written, and both go on.
+    let small = PAYMENTS.policy(Policy::DEFAULT.response_bytes_max(3));
+    let request = ledger.operation(small, &key("d"), asked());
+    let claim = request.begin().expect("works").fresh();
+    let txn = ledger.write().expect("begins");
+    let failed = claim.complete_in(&txn, "four").expect_err("too large");
+    failed.claim.complete_in(&txn, "ok").expect("stored");
+    let _ = txn.commit().expect("commits");
+    assert_eq!(begin(&ledger, "d").replay().response().bytes(), b"ok");
+}

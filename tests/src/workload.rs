@@ -5,8 +5,8 @@ use std::convert::Infallible;
 
 use idempotency_ledger::{
     BeginIn, BeginMany, Claim, DedupTable, EndingError, Error, Expected, Ledger, ManualClock,
-    Namespace, Policy, Put, RecordFilter, RecordState, Resolution, Resolved, RunError, Sighting,
-    StoredValue, Ticket, VersionedTable,
+    Namespace, OutboxTable, Policy, Put, RecordFilter, RecordInfo, RecordState, Resolution,
+    Resolved, Response, RunError, Sighting, StoredValue, Ticket, VersionedTable,
 };
 use redb::{ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,9 @@ pub const BALANCES: TableDefinition<'_, &str, u64> = TableDefinition::new("balan
 
 /// Events that count once a day.
 pub const EVENTS: DedupTable = DedupTable::new("events", DedupTable::ONE_DAY);
+
+/// Messages that are sent when their transaction has committed.
+pub const MAILS: OutboxTable = OutboxTable::new("mails");
 
 /// A value with versions.
 #[derive(Debug, Serialize, Deserialize)]
@@ -48,6 +51,10 @@ pub enum Work {
     Begin,
     /// The completion of a claim.
     Complete,
+    /// The completion of a claim in a transaction, with a write of the application.
+    CompleteIn,
+    /// A row of an outbox in a transaction, with a write of the application.
+    Push,
     /// The release of a claim.
     Release,
     /// A recovery point of a claim.
@@ -84,9 +91,11 @@ pub enum Work {
 
 impl Work {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Begin,
         Self::Complete,
+        Self::CompleteIn,
+        Self::Push,
         Self::Release,
         Self::Checkpoint,
         Self::Renew,
@@ -154,7 +163,7 @@ impl Bench {
     fn ready(&mut self, clock: &ManualClock) {
         let ledger = &self.ledger;
         match self.work {
-            Work::Complete | Work::Release | Work::Checkpoint | Work::Renew => {
+            Work::Complete | Work::CompleteIn | Work::Release | Work::Checkpoint | Work::Renew => {
                 self.claim = Some(begin(ledger, "held").fresh());
                 clock.advance(seconds(5));
             }
@@ -177,6 +186,7 @@ impl Bench {
                 while ledger.sweep(256).expect("sweeps").more {}
             }
             Work::Begin
+            | Work::Push
             | Work::Transact
             | Work::Keep
             | Work::Resolve
@@ -199,6 +209,18 @@ impl Bench {
                 self.claim = Some(request.begin()?.fresh());
             }
             Work::Complete | Work::Release | Work::Checkpoint | Work::Renew => return self.end(),
+            Work::CompleteIn => {
+                let claim = match self.claim.take() {
+                    Some(claim) => claim,
+                    // A transaction that did not commit has left the key interrupted.
+                    None => begin(ledger, "held")
+                        .interrupted()
+                        .rerun()
+                        .expect("taken over"),
+                };
+                return complete_in(ledger, claim, &mut self.claim);
+            }
+            Work::Push => push_in(ledger)?,
             Work::Rerun | Work::TicketComplete | Work::TicketRelease => return self.end_ticket(),
             Work::Transact => deposit(ledger, "second", 25)?,
             Work::Keep => self.claim = Some(keep(ledger)?),
@@ -348,6 +370,31 @@ fn keep(ledger: &Ledger) -> Result<Claim, Error> {
     Ok(claims.pop().expect("the kept claim"))
 }
 
+/// A claim that cannot be completed comes back; one whose transaction cannot commit is gone.
+fn complete_in(ledger: &Ledger, claim: Claim, back: &mut Option<Claim>) -> Result<(), Error> {
+    let txn = match ledger.write() {
+        Ok(txn) => txn,
+        Err(error) => {
+            *back = Some(claim);
+            return Err(error);
+        }
+    };
+    add(&txn, 25);
+    if let Err(failed) = claim.complete_in(&txn, "charged") {
+        *back = Some(failed.claim);
+        return Err(ledgers_own(failed.error));
+    }
+    txn.commit().map(drop)
+}
+
+/// Pushes a row with a key of its own, which no two benches have alike: the view leaves it out.
+fn push_in(ledger: &Ledger) -> Result<(), Error> {
+    let txn = ledger.write()?;
+    add(&txn, 25);
+    ledger.outbox(MAILS).push_in(&txn, "paid", b"25")?;
+    txn.commit().map(drop)
+}
+
 /// Three keys in two namespaces.
 fn begin_many(ledger: &Ledger) -> Result<Vec<Claim>, Error> {
     let requests = [(SHORT, "old-0"), (PAYMENTS, "hotel"), (PAYMENTS, "flight")]
@@ -376,6 +423,14 @@ pub fn await_queue(ledger: &Ledger, length: usize) {
     until("so many calls wait for the writer", || {
         ledger.stats().expect("reads").queued >= length
     });
+}
+
+/// The answer of a record, without the random key of an outbox's row.
+fn in_words(info: &RecordInfo, response: &Response) -> String {
+    if info.namespace().starts_with("outbox:") {
+        return "a row".to_owned();
+    }
+    String::from_utf8_lossy(response.bytes()).into_owned()
 }
 
 /// All that a ledger holds, in a form that two ledgers can be compared by. A claim is `unfinished`
@@ -412,8 +467,7 @@ impl View {
                 info.lease_until(),
                 info.expires_at(),
                 info.checkpoint(),
-                info.response()
-                    .map(|response| String::from_utf8_lossy(response.bytes()).into_owned()),
+                info.response().map(|response| in_words(&info, response)),
             ));
         }
         let stats = ledger.stats()?;

@@ -202,7 +202,8 @@ impl fmt::Display for KeyError {
                 "it has a control character at byte {at}; use printable text"
             ),
             Self::Reserved => f.write_str(
-                "it starts with `dedup:` or `versioned:`, which name tables; take another",
+                "it starts with `dedup:`, `versioned:` or `outbox:`, which name tables; take \
+                 another",
             ),
             Self::ScopeTooLong { bytes } => write!(
                 f,

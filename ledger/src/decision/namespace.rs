@@ -31,8 +31,9 @@ impl Namespace {
     ///
     /// # Panics
     ///
-    /// When the name is empty, longer than 255 bytes, starts with `dedup:` or `versioned:`, or
-    /// holds an ASCII control character. In a constant this is an error of the compiler.
+    /// When the name is empty, longer than 255 bytes, starts with `dedup:`, `versioned:` or
+    /// `outbox:`, or holds an ASCII control character. In a constant this is an error of the
+    /// compiler.
     #[must_use]
     pub const fn new(name: &'static str) -> Self {
         let bytes = name.as_bytes();
@@ -49,7 +50,10 @@ impl Namespace {
             );
             at += 1;
         }
-        assert!(!is_reserved(bytes), "`dedup:` and `versioned:` name tables");
+        assert!(
+            !is_reserved(bytes),
+            "`dedup:`, `versioned:` and `outbox:` name tables"
+        );
         Self {
             name: Cow::Borrowed(name),
             policy: Policy::DEFAULT,
@@ -92,6 +96,15 @@ impl Namespace {
         }
     }
 
+    /// The namespace in which the outbox of this name keeps its rows.
+    #[must_use]
+    pub fn of_outbox(name: &str) -> Self {
+        Self {
+            name: Cow::Owned(alloc::format!("outbox:{name}")),
+            policy: Policy::DEFAULT,
+        }
+    }
+
     /// The same namespace under another policy.
     #[must_use]
     pub const fn policy(mut self, policy: Policy) -> Self {
@@ -125,21 +138,24 @@ impl fmt::Display for Namespace {
 
 /// What a table holds lies in a namespace that nobody else can name.
 const fn is_reserved(name: &[u8]) -> bool {
-    matches!(
-        name,
-        [b'd', b'e', b'd', b'u', b'p', b':', ..]
-            | [
-                b'v',
-                b'e',
-                b'r',
-                b's',
-                b'i',
-                b'o',
-                b'n',
-                b'e',
-                b'd',
-                b':',
-                ..
-            ]
-    )
+    starts_with(name, b"dedup:")
+        || starts_with(name, b"versioned:")
+        || starts_with(name, b"outbox:")
+}
+
+/// `slice::starts_with`, in a constant.
+const fn starts_with(name: &[u8], prefix: &[u8]) -> bool {
+    match name.split_at_checked(prefix.len()) {
+        None => false,
+        Some((start, _)) => {
+            let mut at = 0;
+            while at < prefix.len() {
+                if start[at] != prefix[at] {
+                    return false;
+                }
+                at += 1;
+            }
+            true
+        }
+    }
 }

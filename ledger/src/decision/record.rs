@@ -10,7 +10,8 @@ use super::{Fingerprint, Policy, Response, Timestamp};
 /// The fencing token of a claim: unique in its file, only ever increasing, never reset.
 ///
 /// Hand it to the resource that an operation changes, so that the resource can refuse an older
-/// one (Kleppmann, "How to do distributed locking").
+/// one (Kleppmann, "How to do distributed locking"). It is compared per thing that a key guards:
+/// of two keys, the one claimed later is not the newer one of the other.
 ///
 /// ```
 /// use idempotency_ledger::Fence;

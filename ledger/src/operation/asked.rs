@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::decision::{Fingerprint, Key, Namespace, Policy, Scope, child_key};
+use crate::decision::{Checkpoint, Fingerprint, Key, Namespace, Policy, Scope, child_key};
 use crate::error::{Error, Invalid};
 use crate::store::tables::{NamespaceId, record_key};
 
@@ -18,6 +18,8 @@ pub(crate) struct Asked {
     /// The fingerprint of the request; behind it what older algorithms make of it.
     pub(crate) fingerprints: Vec<Fingerprint>,
     pub(crate) program: String,
+    /// The recovery point that a new claim has from its first commit on.
+    pub(crate) starts_at: Option<Checkpoint>,
 }
 
 impl Asked {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::decision::{
     Decision, Fence, KeyAge, Liveness, NewClaim, PolicyStamp, Record, Room, State, Timestamp, Work,
-    claim, decide, key_age, may_take_over, take_over,
+    checkpoint, claim, decide, key_age, may_take_over, take_over,
 };
 use crate::error::Error;
 use crate::holder::Holder;
@@ -357,6 +357,11 @@ pub(crate) fn prepare(
             let live = register(store, fence, &placed.asked, caller)?;
             let stamp = WriteStore::stamp(&row, &placed.asked.namespace);
             let record = claim(new_claim(store, &placed.asked, fence, stamp), store.now);
+            let record = match placed.asked.starts_at.clone() {
+                None => record,
+                Some(reached) => checkpoint(Some(&record), fence, reached)
+                    .unwrap_or_else(|_| unreachable!("the claim was made under this fence")),
+            };
             let started = Started {
                 placed,
                 record,

@@ -17,6 +17,7 @@ use crate::operation::asked::Placed;
 use crate::operation::beginning::Started;
 use crate::operation::refusal::{CompleteError, EndingError, ReleaseError};
 use crate::operation::replay::Replay;
+use crate::operation::write_txn::WriteTxn;
 use crate::store::engine::Engine;
 use crate::store::group_commit::Patience;
 use crate::store::write_store::WriteStore;
@@ -69,6 +70,12 @@ impl EndedClaim {
     pub(crate) fn batch_bytes(&self) -> usize {
         self.placed.asked.batch_bytes()
     }
+}
+
+/// Whether a claim still stands in a write transaction.
+pub(crate) fn holds_in(store: &mut WriteStore<'_>, claim: &EndedClaim) -> Result<bool, Error> {
+    let stored = store.get(&claim.placed.record_key)?;
+    Ok(decision::renew(stored.as_ref(), claim.fence, store.now).is_ok())
 }
 
 /// What changes while a claim is held.
@@ -168,21 +175,16 @@ impl Claim {
     ///
     /// Until the commit is on disk.
     pub fn checkpoint(&self, name: &str, bytes: &[u8]) -> Result<(), EndingError> {
-        self.0
-            .placed
-            .asked
-            .check_response(bytes.len() + name.len())?;
         let reached = Checkpoint {
             name: name.to_owned(),
             bytes: bytes.to_vec(),
         };
+        self.check_checkpoint(&reached)?;
         let fence = self.0.fence;
         let record = self.change(bytes.len(), move |stored, _| {
             decision::checkpoint(stored, fence, reached)
         })?;
-        if let State::Claimed(claimed) = record.state {
-            locked(&self.0.standing).checkpoint = claimed.checkpoint;
-        }
+        self.stands_at(&record);
         Ok(())
     }
 
@@ -216,6 +218,60 @@ impl Claim {
             response,
             error,
         })
+    }
+
+    /// Stores the response with the commit of a transaction of the caller's own: what the
+    /// application writes about the effect and the answer are one commit. If that is rolled back,
+    /// the key is interrupted.
+    ///
+    /// ```
+    /// # use idempotency_ledger::*;
+    /// # const PAYMENTS: Namespace = Namespace::new("payments");
+    /// # let ledger = Ledger::in_memory()?;
+    /// # let key = Key::new("order-17")?;
+    /// # let asked = Fingerprint::of(["pay", "25"]);
+    /// use idempotency_ledger::redb::TableDefinition;
+    ///
+    /// const ORDERS: TableDefinition<u64, &str> = TableDefinition::new("orders");
+    /// let Begin::Fresh(claim) = ledger.operation(PAYMENTS, &key, asked).begin()? else {
+    ///     panic!("the key is new");
+    /// };
+    /// // ... the charge, elsewhere ...
+    /// let txn = ledger.write()?;
+    /// txn.open_table(ORDERS)?.insert(17, "paid")?;
+    /// claim.complete_in(&txn, "charged")?;
+    /// let _ = txn.commit()?;
+    /// assert!(ledger.read()?.open_table(ORDERS)?.get(17)?.is_some());
+    /// assert!(matches!(ledger.operation(PAYMENTS, &key, asked).begin()?, Begin::Replay(_)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`CompleteError`] with the claim and the response; unless the response was above the limit,
+    /// the transaction can no longer commit.
+    pub fn complete_in(
+        self,
+        txn: &WriteTxn<'_>,
+        response: impl Into<Response>,
+    ) -> Result<Replay, CompleteError> {
+        let response = response.into();
+        let checked = self.check_completion(txn.engine(), &response);
+        let result = checked.map_err(EndingError::from).and_then(|()| {
+            let (placed, fence) = (&self.0.placed, self.0.fence);
+            txn.end(|store| complete_in(store, placed, fence, &response))
+        });
+        match result {
+            Ok(replay) => {
+                txn.wake_behind_commit(self.0.live);
+                Ok(replay)
+            }
+            Err(error) => Err(CompleteError {
+                claim: self,
+                response,
+                error,
+            }),
+        }
     }
 
     /// It certainly did not happen: removes the record, and the next begin is fresh.
@@ -317,6 +373,47 @@ impl Claim {
         }
     }
 
+    /// Stores a recovery point and gives the claim its whole lease again, in one commit.
+    pub(crate) fn advance(&self, reached: Checkpoint) -> Result<(), EndingError> {
+        self.check_checkpoint(&reached)?;
+        let bytes = reached.bytes.len();
+        let record = self.change(bytes, advanced(self.0.fence, reached))?;
+        self.stands_at(&record);
+        Ok(())
+    }
+
+    /// The same with the commit of a transaction; without it, the transaction is rolled back.
+    pub(crate) fn advance_in(
+        &self,
+        txn: WriteTxn<'_>,
+        reached: Checkpoint,
+    ) -> Result<(), EndingError> {
+        self.check_checkpoint(&reached)?;
+        let change = advanced(self.0.fence, reached);
+        let record_key = &self.0.placed.record_key;
+        let record = txn.step(|store| change_in(store, record_key, change))??;
+        let _ = txn.commit()?;
+        self.stands_at(&record);
+        Ok(())
+    }
+
+    fn check_checkpoint(&self, reached: &Checkpoint) -> Result<(), Error> {
+        let bytes = reached.bytes.len() + reached.name.len();
+        self.0.placed.asked.check_response(bytes)
+    }
+
+    fn stands_at(&self, record: &Record) {
+        let _ = extend(&self.0.standing, record);
+        if let State::Claimed(claimed) = &record.state {
+            let reached = claimed.checkpoint.clone();
+            locked(&self.0.standing).checkpoint = reached;
+        }
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.0.engine
+    }
+
     fn change(&self, bytes: usize, make: impl Change) -> Result<Record, EndingError> {
         self.0.live.touch();
         submit_change(&self.0.engine, &self.0.placed, bytes, make)
@@ -397,16 +494,32 @@ fn submit_change(
     let record_key = Arc::clone(&placed.record_key);
     let bytes = bytes + placed.asked.batch_bytes();
     let result = engine.submit(Patience::Reserved, bytes, move |store| {
-        let stored = store.get(&record_key)?;
-        match make(stored.as_ref(), store.now) {
-            Ok(record) => {
-                store.put(&record_key, stored.as_ref(), &record)?;
-                Ok(Ok(record))
-            }
-            Err(refusal) => Ok(Err(refusal)),
-        }
+        change_in(store, &record_key, make)
     });
     flat(result)
+}
+
+fn change_in(
+    store: &mut WriteStore<'_>,
+    record_key: &[u8],
+    make: impl Change,
+) -> Result<Result<Record, EndingRefusal>, Error> {
+    let stored = store.get(record_key)?;
+    match make(stored.as_ref(), store.now) {
+        Ok(record) => {
+            store.put(record_key, stored.as_ref(), &record)?;
+            Ok(Ok(record))
+        }
+        Err(refusal) => Ok(Err(refusal)),
+    }
+}
+
+/// A recovery point, and the whole lease from there on.
+fn advanced(fence: Fence, reached: Checkpoint) -> impl Change {
+    move |stored: Option<&Record>, now| {
+        let record = decision::checkpoint(stored, fence, reached)?;
+        decision::renew(Some(&record), fence, now)
+    }
 }
 
 /// Completes the claim of a fence; the response comes back.

@@ -95,7 +95,8 @@ pub enum KeyStanding {
 /// let BeginMany::Fresh(claims) = ledger.begin_many(&both)? else {
 ///     panic!("the keys are new");
 /// };
-/// let done: Vec<(Claim, Response)> = claims.into_iter().zip(["ok".into(), "four".into()]).collect();
+/// let responses = ["ok".into(), "four".into()];
+/// let done: Vec<(Claim, Response)> = claims.into_iter().zip(responses).collect();
 /// let refused = ledger.complete_all(done).expect_err("the second is too large");
 /// assert_eq!((refused.at, refused.endings.len()), (Some(1), 2));
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -8,6 +8,7 @@ pub(crate) mod refusal;
 pub(crate) mod replay;
 pub(crate) mod request;
 pub(crate) mod run;
+pub(crate) mod steps;
 pub(crate) mod ticket;
 pub(crate) mod transact;
 pub(crate) mod typed;

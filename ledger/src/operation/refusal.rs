@@ -96,6 +96,9 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// For callers to whom a refusal is as good as an error.
+impl std::error::Error for Refusal {}
+
 /// Why an ending did not take place. Unless it is [`Error::CommitUnknown`], the record is
 /// unchanged.
 ///

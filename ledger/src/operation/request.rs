@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
-use crate::decision::{Fingerprint, Key, KeyError, Namespace, Scope};
+use crate::decision::{Checkpoint, Fingerprint, Key, KeyError, Namespace, Scope};
 use crate::error::{Error, Invalid};
 use crate::holder::live_claims::Waiting;
 use crate::operation::asked::Asked;
@@ -100,6 +100,7 @@ impl Request {
             scope: Scope::NONE,
             fingerprints: vec![fingerprint],
             program: String::new(),
+            starts_at: None,
         };
         Self {
             engine,
@@ -128,6 +129,12 @@ impl Request {
     /// Stores a name with the claim that says who made it, at most 255 bytes. Default: none.
     pub fn program(mut self, name: impl Into<String>) -> Self {
         self.asked.program = name.into();
+        self
+    }
+
+    /// Gives a new claim a recovery point from its first commit on.
+    pub(crate) fn starting_at(mut self, reached: Checkpoint) -> Self {
+        self.asked.starts_at = Some(reached);
         self
     }
 

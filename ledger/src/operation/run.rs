@@ -109,6 +109,7 @@ impl Operation {
 pub struct Outcome<T> {
     value: T,
     completed_at: Timestamp,
+    expires_at: Timestamp,
     origin: Origin,
 }
 
@@ -119,10 +120,12 @@ pub(crate) enum Origin {
 }
 
 impl<T> Outcome<T> {
-    pub(crate) const fn new(value: T, completed_at: Timestamp, origin: Origin) -> Self {
+    /// A value, with the times of the answer that holds it.
+    pub(crate) const fn new(value: T, stored: &Replay, origin: Origin) -> Self {
         Self {
             value,
-            completed_at,
+            completed_at: stored.completed_at(),
+            expires_at: stored.expires_at(),
             origin,
         }
     }
@@ -137,6 +140,11 @@ impl<T> Outcome<T> {
         self.completed_at
     }
 
+    /// When it no longer counts: a cache in front must not keep it longer.
+    pub const fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
+
     /// The value.
     pub const fn get(&self) -> &T {
         &self.value
@@ -145,6 +153,29 @@ impl<T> Outcome<T> {
     /// The value, without a copy.
     pub fn into_inner(self) -> T {
         self.value
+    }
+}
+
+impl Outcome<Response> {
+    pub(crate) fn of_response(stored: Replay, origin: Origin) -> Self {
+        Outcome::new((), &stored, origin).with(stored.into_response())
+    }
+}
+
+impl Outcome<()> {
+    fn with<T>(self, value: T) -> Outcome<T> {
+        let Self {
+            value: (),
+            completed_at,
+            expires_at,
+            origin,
+        } = self;
+        Outcome {
+            value,
+            completed_at,
+            expires_at,
+            origin,
+        }
     }
 }
 
@@ -373,25 +404,7 @@ impl<E> ReleaseIf<E> {
             Started::Replay(replay) => return replayed(replay),
         };
         let (claim, value) = perform(claim, self.certain, operation)?;
-        let response = match to_response(&value) {
-            Ok(response) => response,
-            Err(error) => {
-                let error = error.into();
-                return Err(RunError::Complete(Unstored {
-                    value,
-                    claim,
-                    error,
-                }));
-            }
-        };
-        match claim.complete(response) {
-            Ok(stored) => Ok(Outcome::new(value, stored.completed_at(), Origin::RanNow)),
-            Err(CompleteError { claim, error, .. }) => Err(RunError::Complete(Unstored {
-                value,
-                claim,
-                error,
-            })),
-        }
+        complete_with(claim, value)
     }
 
     /// See [`Request::run_bytes`].
@@ -406,24 +419,12 @@ impl<E> ReleaseIf<E> {
         let claim = match started(self.request.begin()?)? {
             Started::Claim(claim) => claim,
             Started::Replay(replay) => {
-                let completed_at = replay.completed_at();
-                return Ok(Outcome::new(
-                    replay.into_response(),
-                    completed_at,
-                    Origin::Replayed,
-                ));
+                return Ok(Outcome::of_response(replay, Origin::Replayed));
             }
         };
         let (claim, response) = perform(claim, self.certain, operation)?;
         match claim.complete(response) {
-            Ok(stored) => {
-                let completed_at = stored.completed_at();
-                Ok(Outcome::new(
-                    stored.into_response(),
-                    completed_at,
-                    Origin::RanNow,
-                ))
-            }
+            Ok(stored) => Ok(Outcome::of_response(stored, Origin::RanNow)),
             Err(CompleteError {
                 claim,
                 response,
@@ -451,9 +452,31 @@ fn started<E, T>(begin: Begin) -> Result<Started, RunError<E, T>> {
     }
 }
 
+/// Completes a claim with a typed value, which comes back where that fails.
+pub(crate) fn complete_with<T: StoredValue, E>(
+    claim: Claim,
+    value: T,
+) -> Result<Outcome<T>, RunError<E, T>> {
+    let unstored = |value, claim, error| {
+        RunError::Complete(Unstored {
+            value,
+            claim,
+            error,
+        })
+    };
+    let response = match to_response(&value) {
+        Ok(response) => response,
+        Err(error) => return Err(unstored(value, claim, error.into())),
+    };
+    match claim.complete(response) {
+        Ok(stored) => Ok(Outcome::new(value, &stored, Origin::RanNow)),
+        Err(CompleteError { claim, error, .. }) => Err(unstored(value, claim, error)),
+    }
+}
+
 pub(crate) fn replayed<T: StoredValue, E>(replay: Replay) -> Result<Outcome<T>, RunError<E, T>> {
     match from_response(replay.response()) {
-        Ok(value) => Ok(Outcome::new(value, replay.completed_at(), Origin::Replayed)),
+        Ok(value) => Ok(Outcome::new(value, &replay, Origin::Replayed)),
         Err(reason) => Err(RunError::Undecodable(Box::new(Undecodable {
             stored: replay,
             expected: T::SCHEMA,

@@ -119,7 +119,8 @@ impl Ticket {
         self.0.seen.checkpoint.as_ref()
     }
 
-    /// Whether the holder still lives although its lease is over.
+    /// Whether the holder still lives although its lease is over. Then what the other side says
+    /// settles nothing: the holder may act a moment later. Wait for it, or end it first.
     pub const fn is_overdue(&self) -> bool {
         self.0.seen.overdue
     }

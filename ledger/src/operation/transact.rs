@@ -1,6 +1,5 @@
 //! `transact`: the operation's writes and its answer in one commit, or none of it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,9 +69,7 @@ impl Request {
         operation: impl FnOnce(&ClaimIn<'_, '_>, &WriteTxn<'_>) -> Result<T, E>,
     ) -> Result<Outcome<T>, RunError<E, T>> {
         match self.transact_any(operation, to_response)? {
-            Transacted::Ran(value, stored) => {
-                Ok(Outcome::new(value, stored.completed_at(), Origin::RanNow))
-            }
+            Transacted::Ran(value, stored) => Ok(Outcome::new(value, &stored, Origin::RanNow)),
             Transacted::Replayed(replay) => replayed(replay),
         }
     }
@@ -94,8 +91,7 @@ impl Request {
                 Transacted::Ran(_, stored) => (stored, Origin::RanNow),
                 Transacted::Replayed(replay) => (replay, Origin::Replayed),
             };
-        let completed_at = replay.completed_at();
-        Ok(Outcome::new(replay.into_response(), completed_at, origin))
+        Ok(Outcome::of_response(replay, origin))
     }
 
     fn transact_any<V, E, T>(
@@ -113,17 +109,13 @@ impl Request {
                 return answered(finish(&engine, begun));
             }
             let txn = WriteTxn::begin(&engine)?;
-            // A panic is passed on behind the rollback: redb does not take back a transaction
-            // that is dropped by a panic, it leaks its pages until the next opening.
-            let inside = catch_unwind(AssertUnwindSafe(|| {
-                run_inside(self.clone(), &txn, &mut body)
-            }));
+            let (txn, inside) = txn.run_own_code(|txn| run_inside(self.clone(), txn, &mut body));
             match inside {
-                Ok(Ok(Inside::Ran(value, stored))) => {
+                Ok(Inside::Ran(value, stored)) => {
                     let _ = txn.commit()?;
                     return Ok(Transacted::Ran(value, stored));
                 }
-                Ok(Ok(Inside::Answered(begin))) => {
+                Ok(Inside::Answered(begin)) => {
                     drop(txn);
                     let gives_up = until.is_none_or(|until| engine.holder.clock.elapsed() >= until);
                     // Somebody claimed between the look and the writer: wait for them, if at all.
@@ -131,11 +123,7 @@ impl Request {
                         return answered(begin);
                     }
                 }
-                Ok(Err(error)) => return Err(error),
-                Err(panic) => {
-                    drop(txn);
-                    resume_unwind(panic)
-                }
+                Err(error) => return Err(error),
             }
         }
     }

@@ -11,7 +11,11 @@ use crate::store::codec;
 ///
 /// The schema names the type and its version; it is stored with the bytes. Change it whenever
 /// the encoding of the type changes, and teach `migrate` the older ones. A declined card is a
-/// value too: `Result<Receipt, Declined>` where both are known.
+/// value too: a type of your own around `Result<Receipt, Declined>`.
+///
+/// [`Request::run`](crate::Request::run) and
+/// [`Request::transact`](crate::Request::transact) store such values themselves; everywhere else
+/// [`Response::of_value`] and [`Response::value`] do.
 ///
 /// ```
 /// use idempotency_ledger::{StoredValue, check_stored_value};
@@ -63,6 +67,48 @@ pub fn encode_stored<T: Serialize>(value: &T) -> Result<Vec<u8>, String> {
 /// What is wrong with the type.
 pub fn check_stored_value<T: StoredValue>(value: &T) -> Result<(), String> {
     encode_checked(value).map(|_| ())
+}
+
+impl Response {
+    /// A typed value as a response: for [`Claim::complete`](crate::Claim::complete),
+    /// [`Ticket::complete`](crate::Ticket::complete) and a resolution by hand, wherever the
+    /// operation otherwise runs with [`Request::run`](crate::Request::run).
+    ///
+    /// ```
+    /// use idempotency_ledger::{Response, StoredValue};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Serialize, Deserialize, PartialEq, Debug)]
+    /// struct Receipt {
+    ///     amount: u64,
+    /// }
+    /// impl StoredValue for Receipt {
+    ///     const SCHEMA: &str = "receipt/1";
+    /// }
+    /// let response = Response::of_value(&Receipt { amount: 25 })?;
+    /// assert_eq!(response.value::<Receipt>()?, Receipt { amount: 25 });
+    /// assert!(Response::raw("25").value::<Receipt>().is_err());
+    /// # Ok::<(), idempotency_ledger::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid::Value`] for a value that does not come back from its bytes.
+    pub fn of_value<T: StoredValue>(value: &T) -> Result<Self, Error> {
+        to_response(value)
+    }
+
+    /// The typed value in a response, migrated where it was stored under an older schema.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid::Value`] for a response that holds another type, or none.
+    pub fn value<T: StoredValue>(&self) -> Result<T, Error> {
+        from_response(self).map_err(|reason| {
+            let schema = T::SCHEMA;
+            Error::Invalid(Invalid::Value { schema, reason })
+        })
+    }
 }
 
 /// The bytes of a value, once they have decoded. They are not compared with what the decoded

@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::thread;
 
@@ -162,6 +163,19 @@ impl<'l> WriteTxn<'l> {
     /// Rolls everything back. Dropping the transaction does the same.
     pub fn abort(self) {
         drop(self);
+    }
+
+    /// Runs the caller's own code with the transaction. A panic is passed on behind the rollback:
+    /// redb does not take back a transaction that is dropped by a panic, it leaks its pages until
+    /// the next opening.
+    pub(crate) fn run_own_code<R>(self, code: impl FnOnce(&Self) -> R) -> (Self, R) {
+        match catch_unwind(AssertUnwindSafe(|| code(&self))) {
+            Ok(result) => (self, result),
+            Err(panic) => {
+                drop(self);
+                resume_unwind(panic)
+            }
+        }
     }
 
     /// Refuses what belongs to another ledger.
@@ -427,7 +441,20 @@ impl WriteTxn<'_> {
         started: Started,
         result: Result<Result<T, EndingRefusal>, Error>,
     ) -> Result<T, EndingError> {
-        self.ended.borrow_mut().push(started.live);
+        self.wake_behind_commit(started.live);
+        self.flat(result)
+    }
+
+    /// Ends a claim of outside. If that is refused, the transaction cannot commit any more.
+    pub(crate) fn end<T>(
+        &self,
+        work: impl FnOnce(&mut WriteStore<'_>) -> Result<Result<T, EndingRefusal>, Error>,
+    ) -> Result<T, EndingError> {
+        let result = self.step(work);
+        self.flat(result)
+    }
+
+    fn flat<T>(&self, result: Result<Result<T, EndingRefusal>, Error>) -> Result<T, EndingError> {
         let flat: Result<T, EndingError> = result
             .map_err(EndingError::from)
             .and_then(|done| done.map_err(EndingError::from));
@@ -435,6 +462,15 @@ impl WriteTxn<'_> {
             self.unfinished.set(true);
         }
         flat
+    }
+
+    /// A claim that ended inside lives until the transaction has ended, too.
+    pub(crate) fn wake_behind_commit(&self, live: LiveClaim) {
+        self.ended.borrow_mut().push(live);
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        self.engine
     }
 }
 

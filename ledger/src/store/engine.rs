@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use redb::ReadableDatabase;
+use redb::{ReadTransaction, ReadableDatabase};
 
 use crate::clock::unpoisoned;
 use crate::decision::Timestamp;
@@ -188,15 +188,15 @@ impl Engine {
         Ok(BaseGuard(guard))
     }
 
+    /// A read transaction for the application's own tables.
+    pub(crate) fn begin_read(&self) -> Result<ReadTransaction, Error> {
+        self.check_usable()?;
+        self.reopen_if_failed()?;
+        no_panic(|| begin_read(&*self.base()?))
+    }
+
     fn snapshot_of(&self, base: &Base) -> Result<Arc<Snapshot>, Error> {
-        let open = || {
-            let transaction = match base {
-                Base::Owned(database) => database.begin_read(),
-                Base::Lent(database) => database.begin_read(),
-                Base::ReadOnly(database) => database.begin_read(),
-            };
-            Snapshot::open(transaction.map_err(before_commit)?)
-        };
+        let open = || Snapshot::open(begin_read(base)?);
         match (self.holder.mode(), self.rights) {
             (Mode::Exclusive, Rights::ReadWrite) => self.snapshots.current(open),
             // Others commit without telling: each call looks anew.
@@ -292,6 +292,15 @@ impl Drop for Engine {
             Ok(())
         });
     }
+}
+
+fn begin_read(base: &Base) -> Result<ReadTransaction, Error> {
+    let transaction = match base {
+        Base::Owned(database) => database.begin_read(),
+        Base::Lent(database) => database.begin_read(),
+        Base::ReadOnly(database) => database.begin_read(),
+    };
+    transaction.map_err(before_commit)
 }
 
 /// The database while it is in use.

@@ -1,5 +1,6 @@
 //! Records as the last commit left them: replays, mismatches and live claims are answered here.
 
+use std::ops::Bound;
 use std::sync::{Arc, RwLock};
 
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableError};
@@ -9,7 +10,7 @@ use crate::decision::Record;
 use crate::error::{Error, before_commit};
 use crate::store::codec::{self, NamespaceRow, Tail, Unreadable};
 use crate::store::tables::{
-    EXPIRY, FORMAT, NAMESPACES, NamespaceId, RECORDS, parse_record_key, tail_key,
+    EXPIRY, FORMAT, NAMESPACES, NamespaceId, RECORDS, namespace_prefix, parse_record_key, tail_key,
 };
 
 type Records = ReadOnlyTable<&'static [u8], &'static [u8]>;
@@ -84,6 +85,27 @@ impl Snapshot {
             found.push((text, row));
         }
         Ok(found)
+    }
+
+    /// Shows the records of a namespace in the order of their keys, from the one behind `behind`
+    /// on, until `see` has seen enough.
+    pub(crate) fn visit(
+        &self,
+        namespace: NamespaceId,
+        behind: Option<&[u8]>,
+        mut see: impl FnMut(&[u8], Record) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
+        let (prefix, end) = (namespace_prefix(namespace), tail_key(namespace));
+        let start = behind.map_or(Bound::Included(&prefix[..]), Bound::Excluded);
+        let bounds = (start, Bound::Excluded(end.as_slice()));
+        for row in self.records.range::<&[u8]>(bounds).map_err(before_commit)? {
+            let (key, sealed) = row.map_err(before_commit)?;
+            let record = self.record_from(key.value(), sealed.value())?;
+            if !see(key.value(), record)? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn tail(&self, namespace: NamespaceId) -> Result<Tail, Error> {

@@ -1,0 +1,575 @@
+//! The outbox: messages written in the transaction of the work they tell of, and sent afterwards.
+//!
+//! A row is an answer that expires at the end of time, under an id made from its fence: rows lie
+//! in the order of their commits, and are counted, checked and kept over crashes as every other
+//! record is. Who drains holds an ordinary claim meanwhile, so there is one at a time, and after a
+//! crash the next one goes on at once.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::decision::{
+    Fence, Fingerprint, Key, Namespace, OnInterrupted, Policy, Record, Scope, Timestamp,
+};
+use crate::error::{Error, Invalid};
+use crate::operation::claim::{Claim, holds_in};
+use crate::operation::refusal::{EndingError, Refusal};
+use crate::operation::request::{Begin, Request};
+use crate::operation::typed::{StoredValue, from_response, to_response};
+use crate::operation::write_txn::WriteTxn;
+use crate::store::engine::Engine;
+use crate::store::group_commit::Patience;
+use crate::store::tables::{NamespaceId, parse_record_key, record_key};
+use crate::store::write_store::WriteStore;
+use crate::table_record::{append, check_name, checked_name, id_of};
+
+/// The largest topic and payload of a row.
+const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
+/// What a row costs a batch beside its payload.
+const ROW_BYTES: usize = 512;
+/// How many rows are read at a time.
+const PAGE_ROWS: usize = 64;
+/// How many rows of topics that are held back one drain looks past.
+const HELD_BACK_ROWS_MAX: usize = 10_000;
+/// The claim of whoever drains; rows have no scope.
+const DRAIN: &str = "drain";
+
+/// An outbox: messages (mails, events for a queue, calls to other systems) that must be sent if
+/// and only if a transaction commits.
+///
+/// Write the row in the transaction of the work ([`Outbox::push_in`]): both are on disk, or
+/// neither. [`Outbox::drain`] sends what is there, in the order of the commits, each **at least
+/// once**: a crash behind the sending and before the removal sends it again. Each row has a key
+/// that stays the same, for the other side to deduplicate by.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # let ledger = Ledger::in_memory()?;
+/// const MAILS: OutboxTable = OutboxTable::new("mails");
+///
+/// let outbox = ledger.outbox(MAILS);
+/// let txn = ledger.write()?;
+/// // ... the order's own writes in `txn` ...
+/// outbox.push_in(&txn, "order-confirmed", b"order 17")?;
+/// let _ = txn.commit()?;
+///
+/// let mut sent = Vec::new();
+/// let drained = outbox.drain(100, |row| -> Result<(), std::io::Error> {
+///     sent.push((row.topic().to_owned(), row.payload().to_vec())); // with row.key()
+///     Ok(())
+/// })?;
+/// assert!(matches!(drained, Drain::Done(Drained { delivered: 1, .. })));
+/// assert_eq!(sent, [("order-confirmed".to_owned(), b"order 17".to_vec())]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutboxTable {
+    name: Cow<'static, str>,
+}
+
+impl OutboxTable {
+    /// An outbox with a name fixed in the program.
+    ///
+    /// # Panics
+    ///
+    /// When the name is empty, longer than 240 bytes or holds an ASCII control character. In a
+    /// constant this is an error of the compiler.
+    #[must_use]
+    pub const fn new(name: &'static str) -> Self {
+        check_name(name);
+        Self {
+            name: Cow::Borrowed(name),
+        }
+    }
+
+    /// An outbox whose name is known only at run time.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid::Key`] for a name that is empty or holds a control character, and
+    /// [`Invalid::TooLong`] for one of more than 240 bytes.
+    pub fn named(name: impl Into<String>) -> Result<Self, Error> {
+        let name = checked_name(name.into())?;
+        Ok(Self { name })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// A message that waits to be sent.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # let ledger = Ledger::in_memory()?;
+/// const MAILS: OutboxTable = OutboxTable::new("mails");
+/// let key = ledger.outbox(MAILS).push("greeting", b"hello")?;
+/// let rows = ledger.outbox(MAILS).rows(10)?;
+/// assert_eq!((rows[0].topic(), rows[0].payload()), ("greeting", &b"hello"[..]));
+/// assert_eq!((rows[0].key(), rows[0].failures()), (&key, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutboxRow {
+    key: Key,
+    fence: Fence,
+    failures: u32,
+    pushed_at: Timestamp,
+    message: Message,
+}
+
+/// What is stored of a row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Message {
+    topic: String,
+    key: String,
+    payload: Vec<u8>,
+}
+
+impl StoredValue for Message {
+    const SCHEMA: &'static str = "idempotency-ledger/outbox/1";
+}
+
+impl OutboxRow {
+    /// What kind of message it is.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        &self.message.topic
+    }
+
+    /// The message.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        &self.message.payload
+    }
+
+    /// The key to send it under: the same in each attempt, and in no other row of any file.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Its place in the order of commits.
+    #[must_use]
+    pub const fn fence(&self) -> Fence {
+        self.fence
+    }
+
+    /// When it was written.
+    #[must_use]
+    pub const fn pushed_at(&self) -> Timestamp {
+        self.pushed_at
+    }
+
+    /// How often sending it has failed.
+    #[must_use]
+    pub const fn failures(&self) -> u32 {
+        self.failures
+    }
+}
+
+/// What draining came to.
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # let ledger = Ledger::in_memory()?;
+/// const MAILS: OutboxTable = OutboxTable::new("mails");
+/// let outbox = ledger.outbox(MAILS);
+/// outbox.push("greeting", b"hello")?;
+/// let _ = outbox.drain(1, |_| -> Result<(), std::io::Error> {
+///     // Somebody else who drains meanwhile sends nothing.
+///     let other = outbox.drain(1, |_| Ok::<(), std::io::Error>(())).expect("works");
+///     assert!(matches!(other, Drain::Busy { .. }));
+///     Ok(())
+/// })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "it says what was not sent"]
+pub enum Drain<E> {
+    /// This caller drained.
+    Done(Drained<E>),
+    /// Somebody else is at it; nothing was sent.
+    Busy {
+        /// When asking again makes sense.
+        retry_after: Duration,
+    },
+}
+
+/// What a drain did; see [`Outbox::drain`].
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # let ledger = Ledger::in_memory()?;
+/// const MAILS: OutboxTable = OutboxTable::new("mails");
+/// let outbox = ledger.outbox(MAILS);
+/// for (topic, payload) in [("to ann", "1"), ("to bob", "2"), ("to ann", "3")] {
+///     outbox.push(topic, payload.as_bytes())?;
+/// }
+/// let mut bounce = |row: &OutboxRow| match row.topic() {
+///     "to ann" => Err("mailbox full"),
+///     _ => Ok(()),
+/// };
+/// let Drain::Done(drained) = outbox.drain(100, &mut bounce)? else {
+///     panic!("nobody else drains");
+/// };
+/// assert_eq!((drained.delivered, drained.failed.len(), drained.held_back), (1, 1, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Drained<E> {
+    /// How many rows were sent and removed.
+    pub delivered: usize,
+    /// What could not be sent, with the error. It stays.
+    pub failed: Vec<(OutboxRow, E)>,
+    /// How many rows were not tried, because one before them of the same topic had failed.
+    pub held_back: usize,
+    /// Whether there may be more than the bound allowed to try.
+    pub more: bool,
+}
+
+/// An [`OutboxTable`] of a ledger; made by [`Ledger::outbox`](crate::Ledger::outbox).
+///
+/// ```
+/// # use idempotency_ledger::*;
+/// # let ledger = Ledger::in_memory()?;
+/// const MAILS: OutboxTable = OutboxTable::new("mails");
+/// let txn = ledger.write()?;
+/// ledger.outbox(MAILS).push_in(&txn, "greeting", b"hello")?;
+/// txn.abort(); // the work did not happen, so nothing is to be sent
+/// assert!(ledger.outbox(MAILS).rows(10)?.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Outbox {
+    engine: Arc<Engine>,
+    table: OutboxTable,
+    namespace: Namespace,
+}
+
+impl Outbox {
+    pub(crate) fn new(engine: Arc<Engine>, table: OutboxTable) -> Self {
+        let policy = Policy::DEFAULT
+            .retention(Duration::MAX)
+            .on_interrupted(OnInterrupted::Rerun);
+        let namespace = Namespace::of_outbox(&table.name).policy(policy);
+        Self {
+            engine,
+            table,
+            namespace,
+        }
+    }
+
+    /// The outbox.
+    #[must_use]
+    pub const fn table(&self) -> &OutboxTable {
+        &self.table
+    }
+
+    /// Writes a row in a transaction of the caller's own: the row and the work, or neither.
+    /// Returns the key that it will be sent under.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a topic that is empty, longer than 255 bytes or holds a control
+    /// character, and for a payload above 1 MiB: nothing was written. Behind any other error the
+    /// transaction can no longer commit.
+    pub fn push_in(&self, txn: &WriteTxn<'_>, topic: &str, payload: &[u8]) -> Result<Key, Error> {
+        let (key, message) = message(topic, payload)?;
+        txn.check_engine(&self.engine)?;
+        txn.step(|store| push(store, &self.namespace, &message))?;
+        Ok(key)
+    }
+
+    /// Writes a row by itself. Where it belongs to other writes, use [`Outbox::push_in`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Outbox::push_in`]. [`Error::CommitUnknown`]: the row may be there.
+    ///
+    /// # Blocking
+    ///
+    /// Until the commit is on disk; writers at the same time share its sync.
+    pub fn push(&self, topic: &str, payload: &[u8]) -> Result<Key, Error> {
+        let (key, message) = message(topic, payload)?;
+        let namespace = self.namespace.clone();
+        let bytes = payload.len() + ROW_BYTES;
+        self.engine.submit(Patience::Bounded, bytes, move |store| {
+            push(store, &namespace, &message)
+        })?;
+        Ok(key)
+    }
+
+    /// The rows that wait, oldest first, at most `max`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`].
+    pub fn rows(&self, max: usize) -> Result<Vec<OutboxRow>, Error> {
+        self.rows_behind(None, max)
+    }
+
+    /// Sends up to `max` rows, oldest first, and removes each one that `deliver` says is sent.
+    ///
+    /// Where `deliver` fails, the row stays, and the rows of the same topic behind it are held
+    /// back, so that within a topic nothing overtakes. Other topics go on. One caller drains at a
+    /// time, over all threads and processes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`]. What was sent before it is removed, except for the last one where it is
+    /// [`Error::CommitUnknown`].
+    ///
+    /// # Blocking
+    ///
+    /// As long as the deliveries run, and for a commit each.
+    pub fn drain<E>(
+        &self,
+        max: usize,
+        mut deliver: impl FnMut(&OutboxRow) -> Result<(), E>,
+    ) -> Result<Drain<E>, Error> {
+        let claim = match self.drain_request()?.begin()? {
+            Begin::Fresh(claim) => claim,
+            Begin::Refused(Refusal::InProgress { retry_after }) => {
+                return Ok(Drain::Busy { retry_after });
+            }
+            // Its holder lives and is late, or somebody ended the claim of a drain by hand.
+            Begin::Interrupted(_) | Begin::Replay(_) | Begin::Refused(_) => {
+                let retry_after = self.namespace.current_policy().retry_hint_span();
+                return Ok(Drain::Busy { retry_after });
+            }
+        };
+        let drained = self.drain_as(&claim, max, &mut deliver)?;
+        match claim.release().map_err(|failed| failed.error) {
+            Ok(()) | Err(EndingError::Superseded) => Ok(Drain::Done(drained)),
+            Err(error) => Err(ledgers_own(error)),
+        }
+    }
+
+    fn drain_request(&self) -> Result<Request, Error> {
+        let (key, namespace) = (id_of(DRAIN)?, self.namespace.clone());
+        let engine = Arc::clone(&self.engine);
+        Ok(Request::new(engine, namespace, key, Fingerprint::NONE).scope(DRAIN))
+    }
+
+    fn drain_as<E>(
+        &self,
+        claim: &Claim,
+        max: usize,
+        deliver: &mut impl FnMut(&OutboxRow) -> Result<(), E>,
+    ) -> Result<Drained<E>, Error> {
+        let mut drained = Drained {
+            delivered: 0,
+            failed: Vec::new(),
+            held_back: 0,
+            more: false,
+        };
+        let mut held_back: HashSet<String> = HashSet::new();
+        let mut behind = None;
+        loop {
+            let page = self.rows_behind(behind, PAGE_ROWS)?;
+            behind = page.last().map(OutboxRow::fence);
+            let is_last = page.len() < PAGE_ROWS;
+            for row in page {
+                if held_back.contains(row.topic()) {
+                    drained.held_back += 1;
+                    continue;
+                }
+                let tried = drained.delivered + drained.failed.len();
+                if tried == max || drained.held_back >= HELD_BACK_ROWS_MAX {
+                    drained.more = true;
+                    return Ok(drained);
+                }
+                if !self.keep_claim(claim)? {
+                    drained.more = true;
+                    return Ok(drained);
+                }
+                match deliver(&row) {
+                    Ok(()) => {
+                        self.end_row(claim, &row, RowEnd::Delivered)?;
+                        drained.delivered += 1;
+                    }
+                    Err(error) => {
+                        self.end_row(claim, &row, RowEnd::Failed)?;
+                        held_back.insert(row.topic().to_owned());
+                        drained.failed.push((row, error));
+                    }
+                }
+            }
+            if is_last {
+                return Ok(drained);
+            }
+        }
+    }
+
+    /// Whether the caller still drains. A lease of which less than half is left is renewed.
+    fn keep_claim(&self, claim: &Claim) -> Result<bool, Error> {
+        let left = claim
+            .lease_until()
+            .saturating_since(self.engine.holder.now());
+        if left * 2 > claim.lease() {
+            return Ok(true);
+        }
+        match claim.renew() {
+            Ok(_) => Ok(true),
+            Err(EndingError::Ledger(error)) => Err(error),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Takes note of what became of a row, if the caller still drains: who took over sends it
+    /// again, and ends it.
+    fn end_row(&self, claim: &Claim, row: &OutboxRow, end: RowEnd) -> Result<(), Error> {
+        let (drain, place) = (claim.ended(), row_id(row.fence));
+        let name = self.namespace.name().to_owned();
+        self.engine
+            .submit(Patience::Reserved, ROW_BYTES, move |store| {
+                let Some(number) = store.namespace_id(&name)? else {
+                    return Ok(());
+                };
+                if !holds_in(store, &drain)? {
+                    return Ok(());
+                }
+                let place = record_key(number, &place, &Scope::NONE);
+                let stored = store.get(&place)?;
+                match (end, stored) {
+                    (_, None) => Ok(()),
+                    (RowEnd::Delivered, stored @ Some(_)) => store.remove(&place, stored.as_ref()),
+                    (RowEnd::Failed, Some(record)) => {
+                        let attempts = record.attempts.saturating_add(1);
+                        let tried = Record {
+                            attempts,
+                            ..record.clone()
+                        };
+                        store.put(&place, Some(&record), &tried)
+                    }
+                }
+            })
+    }
+
+    /// Removes a row that will never be sent, such as one that no receiver accepts. Says whether
+    /// it was there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`].
+    ///
+    /// # Blocking
+    ///
+    /// Until the commit is on disk.
+    pub fn discard(&self, row: &OutboxRow) -> Result<bool, Error> {
+        let (id, name) = (row_id(row.fence), self.namespace.name().to_owned());
+        self.engine
+            .submit(Patience::Bounded, ROW_BYTES, move |store| {
+                let Some(number) = store.namespace_id(&name)? else {
+                    return Ok(false);
+                };
+                let place = record_key(number, &id, &Scope::NONE);
+                let stored = store.get(&place)?;
+                if stored.is_some() {
+                    store.remove(&place, stored.as_ref())?;
+                }
+                Ok(stored.is_some())
+            })
+    }
+
+    fn rows_behind(&self, behind: Option<Fence>, max: usize) -> Result<Vec<OutboxRow>, Error> {
+        let engine = &*self.engine;
+        engine.read(|snapshot| {
+            let Some(number) = engine.namespace_id(snapshot, self.namespace.name())? else {
+                return Ok(Vec::new());
+            };
+            let behind = behind.map(|fence| record_key(number, &row_id(fence), &Scope::NONE));
+            let mut rows = Vec::new();
+            snapshot.visit(number, behind.as_deref(), |record_key, record| {
+                if rows.len() == max {
+                    return Ok(false);
+                }
+                if is_row(record_key, number) {
+                    rows.push(row_of(&record)?);
+                }
+                Ok(rows.len() < max)
+            })?;
+            Ok(rows)
+        })
+    }
+}
+
+/// What became of a row.
+#[derive(Clone, Copy)]
+enum RowEnd {
+    Delivered,
+    Failed,
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Outbox").field(&self.table).finish()
+    }
+}
+
+/// A message with a key of its own, checked.
+fn message(topic: &str, payload: &[u8]) -> Result<(Key, Message), Error> {
+    let _ = Key::new(topic).map_err(|error| Error::Invalid(Invalid::Topic(error)))?;
+    let (bytes, limit) = (payload.len(), PAYLOAD_BYTES_MAX);
+    if bytes > limit {
+        let what = "payload of the outbox row";
+        return Err(Error::Invalid(Invalid::TooLong { what, bytes, limit }));
+    }
+    let key = Key::generate();
+    let message = Message {
+        topic: topic.to_owned(),
+        key: key.as_str().to_owned(),
+        payload: payload.to_vec(),
+    };
+    Ok((key, message))
+}
+
+fn push(store: &mut WriteStore<'_>, namespace: &Namespace, message: &Message) -> Result<(), Error> {
+    append(store, namespace, row_id, &to_response(message)?).map(drop)
+}
+
+/// Sorts as the fences do.
+fn row_id(fence: Fence) -> Key {
+    Key::trusted(format!("{:016x}", fence.get()))
+}
+
+fn is_row(key: &[u8], number: NamespaceId) -> bool {
+    parse_record_key(key).is_some_and(|(id, _, scope)| id == number && scope == Scope::NONE)
+}
+
+fn row_of(record: &Record) -> Result<OutboxRow, Error> {
+    let refused = |reason| {
+        let schema = Message::SCHEMA;
+        Error::Invalid(Invalid::Value { schema, reason })
+    };
+    let completed = record
+        .completed()
+        .ok_or_else(|| refused("it is no row but a claim".to_owned()))?;
+    let message: Message = from_response(&completed.response).map_err(refused)?;
+    Ok(OutboxRow {
+        key: id_of(&message.key)?,
+        fence: record.fence,
+        failures: record.attempts.saturating_sub(1),
+        pushed_at: completed.completed_at,
+        message,
+    })
+}
+
+fn ledgers_own(error: EndingError) -> Error {
+    match error {
+        EndingError::Ledger(error) => error,
+        EndingError::Superseded
+        | EndingError::DifferentResponse
+        | EndingError::HasCheckpoint
+        | EndingError::StillRunning => unreachable!("a drain has no checkpoint and no child"),
+    }
+}

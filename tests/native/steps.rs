@@ -1,0 +1,440 @@
+//! Operations of several steps: after any death they go on behind the last step that is done.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use idempotency_ledger::{
+    EndingError, Error, Invalid, Key, Ledger, ManualClock, Outcome, Policy, RunError, StepError,
+    StoredValue, Verify,
+};
+use idempotency_tests::storage::{Disk, Survivors, Watched};
+use idempotency_tests::workload::BALANCES;
+use idempotency_tests::{Expect, PAYMENTS, asked, begin, clock, in_memory, key, seconds};
+use redb::ReadableTable;
+use serde::{Deserialize, Serialize};
+
+use crate::child::Child;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Note(String);
+impl StoredValue for Note {
+    const SCHEMA: &str = "note/1";
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Number(u64);
+impl StoredValue for Number {
+    const SCHEMA: &str = "number/1";
+}
+
+/// The other side: how often each reference was used for each step.
+type Calls = RefCell<BTreeMap<(String, String), usize>>;
+
+fn call(calls: &Calls, step: &str, child_key: &Key) {
+    let place = (step.to_owned(), child_key.as_str().to_owned());
+    *calls.borrow_mut().entry(place).or_default() += 1;
+}
+
+pub(crate) type Ran = Result<Outcome<Note>, RunError<StepError<&'static str>, Note>>;
+
+/// Authorizes elsewhere, books here, sends elsewhere.
+fn order(ledger: &Ledger, calls: &Calls) -> Ran {
+    order_telling(ledger, |step, child_key| call(calls, step, child_key))
+}
+
+/// The same, with somebody else who takes note of the calls.
+pub(crate) fn order_telling(ledger: &Ledger, call: impl Fn(&str, &Key)) -> Ran {
+    ledger
+        .operation(PAYMENTS, &key("order"), asked())
+        .run_steps(|steps| {
+            let authorized = steps.outside("authorize", |child_key| {
+                call("authorize", child_key);
+                Ok(Note(child_key.as_str().to_owned()))
+            })?;
+            steps.inside("book", |txn| {
+                let mut balances = txn.open_table(BALANCES).map_err(|_| "no table")?;
+                let old = balances.get("a").map_err(|_| "no read")?;
+                let new = old.map_or(0, |old| old.value()) + 25;
+                balances.insert("a", new).map_err(|_| "no write")?;
+                Ok(Number(new))
+            })?;
+            steps.outside("send", |child_key| {
+                call("send", child_key);
+                Ok(Note("sent".to_owned()))
+            })?;
+            Ok(authorized)
+        })
+}
+
+fn balance(ledger: &Ledger) -> u64 {
+    let txn = ledger.write().expect("begins");
+    let balances = txn.open_table(BALANCES).expect("opens");
+    balances.get("a").expect("reads").map_or(0, |it| it.value())
+}
+
+/// What is true behind the end of the order, however often it was tried.
+#[track_caller]
+fn hold_at_the_end(ledger: &Ledger, ran: Ran, calls: &Calls, context: &str) {
+    let outcome = ran.unwrap_or_else(|error| panic!("{context}: {error}"));
+    assert_eq!(balance(ledger), 25, "{context}: booked once");
+    let calls = calls.borrow();
+    let keys = calls.keys().map(|(step, _)| step.as_str());
+    assert!(
+        keys.eq(["authorize", "send"]),
+        "{context}: one key a step: {calls:?}"
+    );
+    assert_eq!(
+        outcome.get().0,
+        calls.keys().next().expect("called").1,
+        "{context}"
+    );
+    drop(calls);
+    let again = order(ledger, &Calls::default()).expect("replays");
+    assert!(again.is_replay(), "{context}");
+    assert_eq!(again.get(), outcome.get(), "{context}");
+    assert_eq!(
+        ledger.check().expect("checks").problems,
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn each_step_happens_once_and_costs_one_commit() {
+    let (ledger, _clock) = in_memory();
+    let calls = Calls::default();
+    let before = ledger.stats().expect("counts").commits;
+    let ran = order(&ledger, &calls);
+    let commits = ledger.stats().expect("counts").commits - before;
+    assert_eq!(commits, 5, "begin, three steps, end");
+    assert!(calls.borrow().values().all(|count| *count == 1));
+    hold_at_the_end(&ledger, ran, &calls, "without a fault");
+}
+
+#[test]
+fn a_step_that_fails_or_panics_is_tried_again_and_those_before_it_are_not() {
+    let (ledger, _clock) = in_memory();
+    let count = RefCell::new(Vec::new());
+    let run = |inside: &dyn Fn() -> Result<Number, &'static str>,
+               last: Result<(), &'static str>| {
+        ledger
+            .operation(PAYMENTS, &key("k"), asked())
+            .run_steps(|steps| {
+                count
+                    .borrow_mut()
+                    .push(format!("begin {}", steps.is_resumed()));
+                steps.outside("first", |child_key| {
+                    count.borrow_mut().push(format!("first {child_key}"));
+                    Ok(Number(1))
+                })?;
+                let booked = steps.inside("second", |txn| {
+                    let mut balances = txn.open_table(BALANCES).expect("opens");
+                    balances.insert("a", 7).expect("inserts");
+                    inside()
+                })?;
+                steps.outside("third", |_| last.map(|()| Number(3)))?;
+                Ok(booked)
+            })
+    };
+    let failed = run(&|| Err("no stock"), Ok(()));
+    assert!(matches!(
+        failed,
+        Err(RunError::Operation(StepError::Failed("no stock")))
+    ));
+    assert_eq!(balance(&ledger), 0, "what failed inside is rolled back");
+    let panicked = catch_unwind(AssertUnwindSafe(|| run(&|| panic!("in the step"), Ok(()))));
+    assert!(panicked.is_err(), "the panic goes on");
+    assert_eq!(balance(&ledger), 0);
+    let failed = run(&|| Ok(Number(2)), Err("no mail"));
+    assert!(matches!(
+        failed,
+        Err(RunError::Operation(StepError::Failed("no mail")))
+    ));
+    assert_eq!(balance(&ledger), 7);
+    let outcome = run(&|| panic!("it is done"), Ok(())).expect("ends");
+    assert_eq!((outcome.get(), outcome.is_replay()), (&Number(2), false));
+    let said = count.borrow();
+    assert_eq!(
+        said.iter().filter(|line| line.starts_with("first")).count(),
+        1
+    );
+    let begins: Vec<_> = said
+        .iter()
+        .filter(|line| line.starts_with("begin"))
+        .collect();
+    assert_eq!(
+        begins,
+        ["begin false", "begin true", "begin true", "begin true"]
+    );
+}
+
+#[test]
+fn a_power_cut_at_any_step_of_the_storage_is_resumed_to_the_same_end() {
+    let (rig, calls) = (Rig::new(), Calls::default());
+    let first = rig.storage.counts().steps();
+    let ran = order(&rig.ledger, &calls);
+    let steps = rig.storage.counts().steps() - first;
+    hold_at_the_end(&rig.ledger, ran, &calls, "without a fault");
+    for step in 0..steps {
+        for survivors in [Survivors::None, Survivors::All, Survivors::Drawn(step)] {
+            let context = format!("step {step} of {steps}, {survivors:?}");
+            let (rig, calls) = (Rig::new(), Calls::default());
+            rig.storage.fail_from(step, ErrorKind::Other);
+            let _ = order(&rig.ledger, &calls);
+            let disk = Disk::holding(rig.disk.after_power_cut(survivors));
+            let ledger = open(disk, &rig.clock);
+            let ran = order(&ledger, &calls);
+            let most = calls.borrow().values().copied().max();
+            assert!(most <= Some(2), "{context}: {calls:?}");
+            hold_at_the_end(&ledger, ran, &calls, &context);
+        }
+    }
+}
+
+struct Rig {
+    disk: Disk,
+    storage: Watched,
+    clock: ManualClock,
+    ledger: Ledger,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let (disk, clock) = (Disk::default(), clock());
+        let storage = Watched::new(disk.clone());
+        let builder = Ledger::builder().clock(clock.clone());
+        let ledger = builder.open_backend(storage.clone()).expect("opens");
+        Self {
+            disk,
+            storage,
+            clock,
+            ledger,
+        }
+    }
+}
+
+fn open(disk: Disk, clock: &ManualClock) -> Ledger {
+    let builder = Ledger::builder().clock(clock.clone());
+    builder
+        .verify(Verify::Always)
+        .open_backend(disk)
+        .expect("opens")
+}
+
+#[test]
+fn killed_at_any_step_the_next_process_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut step = 0;
+    loop {
+        let path = folder.path().join(format!("{step}.redb"));
+        let mut child = Child::start();
+        child.say(&format!("steps-stop-at {step} {}", path.display()));
+        let calls = Calls::default();
+        let was_done = loop {
+            let line = child.hear().expect("the child lives until it is killed");
+            match line.split_whitespace().collect::<Vec<_>>()[..] {
+                ["called", name, child_key] => call(&calls, name, &key(child_key)),
+                ["stopped"] => break false,
+                ["done"] => break true,
+                _ => panic!("the child said {line}"),
+            }
+        };
+        child.kill();
+        let ledger = Ledger::builder().clock(clock()).verify(Verify::Always);
+        let ledger = ledger.open(&path).expect("opens after a kill");
+        let ran = order(&ledger, &calls);
+        hold_at_the_end(&ledger, ran, &calls, &format!("killed at {step}"));
+        if was_done {
+            assert!(step > 20, "every step of five commits was seen: {step}");
+            return;
+        }
+        step += 1;
+    }
+}
+
+/// The step whose turn it was, and the one that was asked for.
+#[track_caller]
+fn out_of_order(ran: Result<Outcome<Number>, RunError<StepError<&str>, Number>>) -> String {
+    match ran {
+        Err(RunError::Operation(StepError::OutOfOrder { expected, found })) => {
+            format!("{expected:?} {found:?}")
+        }
+        other => panic!("expected another order, got {other:?}"),
+    }
+}
+
+#[test]
+fn steps_that_changed_run_nothing() {
+    let (ledger, _clock) = in_memory();
+    let run = |names: &[&str], fails: bool| {
+        ledger
+            .operation(PAYMENTS, &key("k"), asked())
+            .run_steps(|steps| {
+                for name in names {
+                    steps.outside(name, |_| Ok(Number(1)))?;
+                }
+                if fails {
+                    return Err(StepError::Failed("later"));
+                }
+                Ok(Number(2))
+            })
+    };
+    assert!(run(&["a", "b"], true).is_err());
+    assert_eq!(out_of_order(run(&["b", "a"], false)), r#""a" "b""#);
+    assert_eq!(out_of_order(run(&["a", "c"], false)), r#""b" "c""#);
+    assert_eq!(
+        out_of_order(run(&["a"], false)),
+        r#""b" """#,
+        "one is left out"
+    );
+    assert_eq!(
+        out_of_order(run(&["a", "b", "a"], false)),
+        r#""a" "a""#,
+        "twice"
+    );
+    for unusable in ["", "a\nb", &"x".repeat(256)] {
+        let refused = run(&["a", "b", unusable], false);
+        assert!(matches!(
+            refused,
+            Err(RunError::Operation(StepError::Ending(EndingError::Ledger(
+                Error::Invalid(Invalid::Step(_))
+            ))))
+        ));
+    }
+    assert!(
+        run(&["a", "b", "c"], false).is_ok(),
+        "one more is no contradiction"
+    );
+}
+
+#[test]
+fn behind_a_failed_step_only_itself_may_follow() {
+    let (ledger, _clock) = in_memory();
+    let ran = ledger
+        .operation(PAYMENTS, &key("k"), asked())
+        .run_steps(|steps| {
+            let failed = steps.outside("bank 1", |_| Err::<Number, _>("timeout"));
+            assert!(matches!(failed, Err(StepError::Failed("timeout"))));
+            let other = steps.outside("bank 2", |_| -> Result<Number, &str> {
+                panic!("a retry would begin with bank 1 again")
+            });
+            assert!(
+                matches!(other, Err(StepError::OutOfOrder { .. })),
+                "{other:?}"
+            );
+            steps.outside("bank 1", |_| Ok::<_, &str>(Number(1)))
+        });
+    assert!(ran.is_ok(), "{ran:?}");
+}
+
+#[test]
+fn a_value_of_another_schema_is_handed_over_and_not_run_again() {
+    let (ledger, _clock) = in_memory();
+    let request = || ledger.operation(PAYMENTS, &key("k"), asked());
+    let first = request().run_steps(|steps| {
+        steps.outside("a", |_| Ok(Number(1)))?;
+        Err::<Number, _>(StepError::Failed("later"))
+    });
+    assert!(first.is_err());
+    let second = request()
+        .run_steps(|steps| steps.outside("a", |_| -> Result<Note, &str> { panic!("it is done") }));
+    let Err(RunError::Operation(StepError::Undecodable { step, expected, .. })) = second else {
+        panic!("expected what cannot be read, got {second:?}");
+    };
+    assert_eq!((step.as_str(), expected), ("a", "note/1"));
+}
+
+#[test]
+fn an_operation_that_was_begun_otherwise_is_not_taken_over() {
+    let (ledger, clock) = in_memory();
+    let calls = Calls::default();
+    drop(begin(&ledger, "order").fresh());
+    let refused = order(&ledger, &calls);
+    assert!(
+        matches!(refused, Err(RunError::Interrupted(_))),
+        "{refused:?}"
+    );
+    begin(&ledger, "order")
+        .interrupted()
+        .release()
+        .expect("released");
+    // A checkpoint of the application's own is none of this runner's either.
+    let claim = begin(&ledger, "order").fresh();
+    claim.checkpoint("authorize", b"by hand").expect("stored");
+    drop(claim);
+    let refused = order(&ledger, &calls);
+    let Err(RunError::Interrupted(ticket)) = refused else {
+        panic!("expected a ticket, got {refused:?}");
+    };
+    ticket.complete("by hand").expect("completed");
+    assert!(calls.borrow().is_empty());
+    clock.advance(seconds(1));
+}
+
+#[test]
+fn a_holder_that_lives_is_not_taken_over_and_each_step_has_the_whole_lease() {
+    let (ledger, clock) = in_memory();
+    let ran = ledger
+        .operation(PAYMENTS, &key("order"), asked())
+        .run_steps(|steps| {
+            let begun = steps.deadline();
+            clock.advance(seconds(40));
+            steps.outside("a", |_| Ok::<_, &str>(Number(1)))?;
+            assert_eq!(steps.deadline(), begun.saturating_add(seconds(40)));
+            clock.advance(seconds(61));
+            // Overdue now: another caller gets a ticket, and nothing runs twice.
+            let other = order(&ledger, &Calls::default());
+            let Err(RunError::Interrupted(ticket)) = other else {
+                panic!("expected a ticket, got {other:?}");
+            };
+            assert!(ticket.is_overdue());
+            steps.outside("b", |_| Ok(Number(2)))
+        });
+    assert_eq!(ran.expect("ends").get(), &Number(2));
+}
+
+#[test]
+fn a_value_above_the_limit_is_refused_and_the_step_may_be_tried_again() {
+    let (ledger, _clock) = in_memory();
+    let small = PAYMENTS.policy(Policy::DEFAULT.response_bytes_max(128));
+    let ran = ledger
+        .operation(small, &key("k"), asked())
+        .run_steps(|steps| {
+            let large = steps.outside("a", |_| Ok::<_, &str>(Note("x".repeat(128))));
+            assert!(matches!(
+                large,
+                Err(StepError::Ending(EndingError::Ledger(Error::Invalid(
+                    Invalid::Response { .. }
+                ))))
+            ));
+            steps.outside("a", |_| Ok::<_, &str>(Note("a reference".to_owned())))
+        });
+    assert_eq!(ran.expect("ends").get().0, "a reference");
+}
+
+#[test]
+fn a_step_inside_is_superseded_by_who_took_over_and_rolled_back() {
+    let (ledger, clock) = in_memory();
+    let ran = ledger
+        .operation(PAYMENTS, &key("k"), asked())
+        .run_steps(|steps| {
+            clock.advance(seconds(61));
+            begin(&ledger, "k")
+                .interrupted()
+                .complete("by hand")
+                .expect("completed");
+            steps.inside("book", |txn| {
+                let mut balances = txn.open_table(BALANCES).expect("opens");
+                balances.insert("a", 7).expect("inserts");
+                Ok::<_, &str>(Number(7))
+            })
+        });
+    assert!(matches!(
+        ran,
+        Err(RunError::Operation(StepError::Ending(
+            EndingError::Superseded
+        )))
+    ));
+    assert_eq!(balance(&ledger), 0);
+}
