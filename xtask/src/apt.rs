@@ -21,6 +21,18 @@ pub(crate) fn install(packages: &[&str]) -> Result<(), String> {
         .map_err(|failure| failure.to_string())
 }
 
+/// Whether all of them are installed; `None` where nobody keeps account of packages this way.
+pub(crate) fn has(packages: &[&str]) -> Option<bool> {
+    if !on_path("dpkg-query") {
+        return None;
+    }
+    // It fails where a package is unknown, and says "not-installed" where it was removed.
+    let query = Program::new("dpkg-query").args(["-W", "-f", "${db:Status-Status}\n"]);
+    let states = query.args(packages).answer().unwrap_or_default();
+    let installed = states.lines().filter(|state| *state == "installed").count();
+    Some(installed == packages.len())
+}
+
 /// What a person types to install them.
 pub(crate) fn remedy(packages: &[&str]) -> String {
     format!("on Debian, `apt-get install {}`", packages.join(" "))
@@ -44,6 +56,14 @@ fn apt_get<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<(), Failu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_package_that_does_not_exist_is_not_installed() {
+        let expected = on_path("dpkg-query").then_some(false);
+        assert_eq!(has(&["no-such-package"]), expected);
+        assert_eq!(has(&["dpkg", "no-such-package"]), expected);
+        assert_eq!(has(&["dpkg"]), expected.map(|_| true));
+    }
 
     #[test]
     fn the_remedy_can_be_typed() {

@@ -4,8 +4,9 @@
 //! programs through [`process`], and what is no program is here: [`tidy`] checks what no
 //! compiler can, [`wasm_toolchain`] finds a compiler for the browser (with [`debian`] as
 //! the way without downloads from rustup), [`client`] builds, packs and tests the browser
-//! client in [`browsers`] and on [`node`], and [`foreign`] checks the other platforms.
-//! What may be installed without a question comes through [`apt`].
+//! client in [`browsers`] and on [`node`], [`desktop`] opens the window of the desktop example,
+//! and [`foreign`] checks the other platforms. What may be installed without a question comes
+//! through [`apt`].
 //!
 //! This tool compiles in seconds, so that the quick steps start quickly. What takes longer
 //! to compile, wasm-bindgen's own libraries, is in the tool `xtask/wasm` beside it.
@@ -14,6 +15,7 @@ mod apt;
 mod browsers;
 mod client;
 mod debian;
+mod desktop;
 mod foreign;
 mod node;
 mod process;

@@ -5,6 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use crate::client;
+use crate::desktop;
 use crate::foreign;
 use crate::process::{Failure, on_path};
 use crate::suite::{Ending, Step};
@@ -53,6 +54,11 @@ pub(crate) static ALL: &[Step] = &[
         name: "examples",
         what: "the recipes of the cookbook, each run to its end",
         run: examples,
+    },
+    Step {
+        name: "desktop",
+        what: "the window of the desktop example, clicked and killed under Xvfb",
+        run: desktop::step,
     },
     Step {
         name: "doctest",
