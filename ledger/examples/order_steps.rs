@@ -1,9 +1,9 @@
 //! An order in three steps: authorize the card elsewhere, book it here, tell the warehouse.
 //!
-//! Each step keeps its value. After a crash the same call goes on behind the last step that is done;
-//! what may have happened without being kept is asked for again under the same child key. The
-//! message to the warehouse is a row of the outbox, written with the booking: it is sent if and only
-//! if the booking is there.
+//! Each step keeps its value. After a crash the same call goes on behind the last step that is
+//! done; what may have happened without being kept is asked for again under the same child key. The
+//! message to the warehouse is a row of the outbox, written with the booking: it is sent if and
+//! only if the booking is there.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use redb::{Database, StorageBackend};
 
 use crate::clock::Clock;
+use crate::decision::Namespace;
 use crate::error::Error;
 use crate::file::opening;
 use crate::file::platform::Access;
@@ -107,6 +108,21 @@ impl Builder {
     /// checked. Default: refused as [`Error::RolledBack`].
     pub fn accept_rollback(mut self) -> Self {
         self.0.rollback = Rollback::Accept;
+        self
+    }
+
+    /// Namespaces that the application uses, so that opening compares their policies with the
+    /// stored ones; see [`Ledger::policy_drifts`]. Default: none, they are compared when they are
+    /// used.
+    pub fn namespaces(mut self, declared: impl IntoIterator<Item = Namespace>) -> Self {
+        self.0.declared.extend(declared);
+        self
+    }
+
+    /// Shows keys in traces (feature `tracing`). Default: their length alone, since keys may be
+    /// order numbers or worse.
+    pub fn show_keys_in_traces(mut self) -> Self {
+        self.0.shows_keys = true;
         self
     }
 

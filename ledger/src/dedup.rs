@@ -13,6 +13,7 @@ use crate::decision::{
     decide,
 };
 use crate::error::{Error, Invalid};
+use crate::events::Event;
 use crate::operation::beginning::now_of;
 use crate::operation::write_txn::WriteTxn;
 use crate::store::engine::Engine;
@@ -203,14 +204,18 @@ impl Dedup {
     /// Until the commit is on disk.
     pub fn observe(&self, id: &str) -> Result<Sighting, Error> {
         let id = id_of(id)?;
-        if let Some(repeat) = self.look(&id)? {
-            return Ok(repeat);
-        }
-        let namespace = self.namespace.clone();
-        let bytes = id.as_str().len() + SIGHTING_BYTES;
-        self.engine.submit(Patience::Bounded, bytes, move |store| {
-            see(store, &namespace, &id)
-        })
+        let looked = self.look(&id)?;
+        let sighting = if let Some(repeat) = looked {
+            repeat
+        } else {
+            let (namespace, seen) = (self.namespace.clone(), id.clone());
+            let bytes = id.as_str().len() + SIGHTING_BYTES;
+            self.engine.submit(Patience::Bounded, bytes, move |store| {
+                see(store, &namespace, &seen)
+            })?
+        };
+        self.note(&id, sighting);
+        Ok(sighting)
     }
 
     /// The same for several ids, with one answer each in their order and one commit for all. An
@@ -242,13 +247,15 @@ impl Dedup {
         if checked.is_empty() {
             return Ok(Vec::new());
         }
-        let namespace = self.namespace.clone();
-        self.engine.submit(Patience::Bounded, bytes, move |store| {
-            checked
-                .iter()
-                .map(|id| see(store, &namespace, id))
-                .collect()
-        })
+        let checked: Arc<[Key]> = checked.into();
+        let (namespace, ids) = (self.namespace.clone(), Arc::clone(&checked));
+        let seen: Vec<Sighting> = self.engine.submit(Patience::Bounded, bytes, move |store| {
+            ids.iter().map(|id| see(store, &namespace, id)).collect()
+        })?;
+        for (id, sighting) in checked.iter().zip(&seen) {
+            self.note(id, *sighting);
+        }
+        Ok(seen)
     }
 
     /// Marks an id in a transaction of the caller's own: the mark and the work, or neither.
@@ -260,7 +267,21 @@ impl Dedup {
     pub fn observe_in(&self, txn: &WriteTxn<'_>, id: &str) -> Result<Sighting, Error> {
         let id = id_of(id)?;
         txn.check_engine(&self.engine)?;
-        txn.step(|store| see(store, &self.namespace, &id))
+        let sighting = txn.step(|store| see(store, &self.namespace, &id))?;
+        self.note(&id, sighting);
+        Ok(sighting)
+    }
+
+    /// Takes note of a sighting, for the counts and the advice.
+    fn note(&self, id: &Key, sighting: Sighting) {
+        let event = match sighting {
+            Sighting::First => Event::Claimed,
+            Sighting::Repeat { first_seen } => Event::Replayed {
+                delay: self.engine.holder.now().saturating_since(first_seen),
+            },
+        };
+        let events = &self.engine.holder.events;
+        events.note(self.namespace.name(), id.as_str(), event);
     }
 
     /// What the last commit says of an id, if it was seen.

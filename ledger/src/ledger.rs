@@ -19,6 +19,8 @@ use crate::care::sweeper::Sweeper;
 use crate::decision::{Fingerprint, Key, Namespace, Response, Timestamp};
 use crate::dedup::{Dedup, DedupTable};
 use crate::error::Error;
+use crate::events::advice::{self, RetentionAdvice};
+use crate::events::drift::{self, PolicyDrift};
 use crate::file::storage::OpenReport;
 use crate::operation::claim::Claim;
 use crate::operation::many::{self, BeginMany, CompleteAllError};
@@ -30,6 +32,7 @@ use crate::outbox::{Outbox, OutboxTable};
 use crate::store::engine::Engine;
 use crate::store::group_commit::Patience;
 use crate::store::write_store::Swept;
+use crate::traced;
 use crate::versioned::{Versioned, VersionedTable};
 
 /// A ledger of idempotent operations in one file. Clones share it; the last one closes it.
@@ -228,6 +231,39 @@ impl Ledger {
         stats::stats(&self.engine)
     }
 
+    /// How long answers of a namespace should be kept, from when duplicates really came.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`].
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "given as everywhere: a constant, not a borrow of one"
+    )]
+    pub fn retention_advice(&self, namespace: Namespace) -> Result<RetentionAdvice, Error> {
+        advice::retention_advice(&self.engine, &namespace)
+    }
+
+    /// How the given policy of a namespace differs from the stored one; `None` where it does not,
+    /// or where nothing is stored yet. Writes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`].
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "given as everywhere: a constant, not a borrow of one"
+    )]
+    pub fn policy_drift(&self, namespace: Namespace) -> Result<Option<PolicyDrift>, Error> {
+        drift::policy_drift(&self.engine, &namespace)
+    }
+
+    /// Namespaces that this opening used under another policy than the stored one, or was opened
+    /// with, each with its newest difference.
+    pub fn policy_drifts(&self) -> Vec<PolicyDrift> {
+        self.engine.holder.events.drifts()
+    }
+
     /// Removes up to `max` expired records, oldest first, in one commit. Each write carries a
     /// small sweep along anyway.
     ///
@@ -239,6 +275,7 @@ impl Ledger {
     ///
     /// Until the commit is on disk; other writers wait meanwhile.
     pub fn sweep(&self, max: usize) -> Result<Swept, Error> {
+        let _span = traced::span("sweep", max);
         self.engine
             .submit(Patience::Bounded, 0, move |store| store.sweep(max))
     }
@@ -267,6 +304,7 @@ impl Ledger {
     ///
     /// Stops everybody, for seconds on large files.
     pub fn compact(&self) -> Result<Compacted, Error> {
+        let _span = traced::span("compact", 1);
         compaction::compact(&self.engine)
     }
 
@@ -281,6 +319,7 @@ impl Ledger {
     ///
     /// Stops writers while the pages are read.
     pub fn check(&self) -> Result<CheckReport, Error> {
+        let _span = traced::span("check", 1);
         check::check(&self.engine)
     }
 
@@ -294,6 +333,7 @@ impl Ledger {
     ///
     /// [`Error`], also when the file exists.
     pub fn backup(&self, path: impl AsRef<Path>) -> Result<BackupReport, Error> {
+        let _span = traced::span("backup", 1);
         backup::backup(&self.engine, path.as_ref())
     }
 
@@ -332,6 +372,7 @@ impl Ledger {
     /// [`Error`] when the last pages could not be written; what was acknowledged is on disk all
     /// the same.
     pub fn close(self) -> Result<(), Error> {
+        self.engine.store_last_events();
         let _lead = self.engine.lead_alone()?;
         self.engine.close()
     }

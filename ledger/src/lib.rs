@@ -51,6 +51,9 @@
 //!
 //! - `redb` (default): the store and everything around it. Without it the crate is `no_std` and
 //!   holds the pure [`decision`] core alone.
+//! - `tracing`: spans and events of the crate `tracing`; keys are redacted unless
+//!   [`Builder::show_keys_in_traces`] asks for them.
+//! - `metrics`: what callers meet, as counters of the crate `metrics`, and `Ledger::record_gauges`.
 //! - `cli`: the command `idem`, which makes any shell command safe to retry. Linux and macOS.
 
 extern crate alloc;
@@ -67,6 +70,11 @@ mod clock;
 mod dedup;
 #[cfg(feature = "redb")]
 mod error;
+#[cfg(any(feature = "tracing", feature = "metrics"))]
+#[path = "events/named.rs"]
+mod event_names;
+#[cfg(feature = "redb")]
+mod events;
 #[cfg(feature = "redb")]
 mod file;
 #[cfg(feature = "redb")]
@@ -75,6 +83,12 @@ mod generate;
 mod holder;
 #[cfg(feature = "redb")]
 mod ledger;
+#[cfg(feature = "metrics")]
+#[path = "events/metered.rs"]
+mod metered;
+#[cfg(all(feature = "redb", not(feature = "metrics")))]
+#[path = "events/unmetered.rs"]
+mod metered;
 #[cfg(feature = "redb")]
 mod operation;
 #[cfg(feature = "redb")]
@@ -83,6 +97,12 @@ mod outbox;
 mod store;
 #[cfg(feature = "redb")]
 mod table_record;
+#[cfg(feature = "tracing")]
+#[path = "events/traced.rs"]
+mod traced;
+#[cfg(all(feature = "redb", not(feature = "tracing")))]
+#[path = "events/untraced.rs"]
+mod traced;
 #[cfg(feature = "redb")]
 mod versioned;
 
@@ -107,6 +127,11 @@ pub use self::{
     clock::{Clock, ManualClock, Sleepers, SystemClock},
     dedup::{Dedup, DedupTable, Sighting},
     error::{Cause, Error, Invalid},
+    events::{
+        advice::{DelaySpan, RetentionAdvice},
+        counts::EventCounts,
+        drift::PolicyDrift,
+    },
     file::{
         settings::{CommitProfile, Verify},
         storage::OpenReport,

@@ -2,10 +2,13 @@
 //!
 //! The codec itself is tested beside its code, in `ledger/src/codec.rs`, on the same vectors.
 
+use std::time::Duration;
+
 use idempotency_ledger::decision::{Record, State};
 use idempotency_ledger::{
-    Begin, Fence, Fingerprint, Key, Ledger, ManualClock, Namespace, Policy, RecordFilter,
-    RecordInfo, RecordState, Response, Timestamp, decode_stored, encode_stored,
+    Begin, EventCounts, Fence, Fingerprint, Key, Ledger, ManualClock, Namespace, NamespaceStats,
+    Policy, RecordFilter, RecordInfo, RecordState, Response, Timestamp, decode_stored,
+    encode_stored,
 };
 use idempotency_tests::storage::Disk;
 use idempotency_tests::{Expect, PAYMENTS, START, asked, key, seconds};
@@ -19,6 +22,7 @@ const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("idempot
 const EXPIRY: TableDefinition<'_, &[u8], ()> = TableDefinition::new("idempotency/expiry");
 const NAMESPACES: TableDefinition<'_, &[u8], &[u8]> =
     TableDefinition::new("idempotency/namespaces");
+const EVENTS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("idempotency/events");
 const META: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("idempotency/meta");
 
 #[derive(Deserialize)]
@@ -31,7 +35,27 @@ struct File {
     namespaces: Vec<NamespaceRow>,
     floors: Vec<FloorRow>,
     expiry: Vec<ExpiryRow>,
+    events: Vec<EventsRow>,
     typed: Vec<TypedRow>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EventsRow {
+    name: String,
+    key_hex: Hex,
+    value_hex: Hex,
+    namespace_number: u16,
+    replays: Number,
+    in_progress: Number,
+    mismatches: Number,
+    stale: Number,
+    quota: Number,
+    interruptions: Number,
+    late: Number,
+    swept: Number,
+    delay_ms_max: Number,
+    delays: Vec<(Number, Number)>,
 }
 
 #[derive(Deserialize)]
@@ -206,6 +230,10 @@ fn a_file_made_from_the_vectors_is_read_as_they_say() {
             let points_to = |record: &RecordRow| record.key_hex == row.record_key_hex;
             assert!(file.records.iter().any(points_to));
         }
+        let mut events = txn.open_table(EVENTS)?;
+        for row in &file.events {
+            events.insert(row.key_hex.0.as_slice(), row.value_hex.0.as_slice())?;
+        }
         Ok(())
     });
     let clock = ManualClock::starting_at(START);
@@ -240,7 +268,39 @@ fn a_file_made_from_the_vectors_is_read_as_they_say() {
             (tail.records.0, tail.claimed.0, tail.bytes.0, 0)
         );
         assert!(tail.fence.0 <= stats.fence.get());
+        let mut events = file.events.iter();
+        let events = events.find(|events| events.namespace_number == row.namespace_number);
+        assert_met(&ledger, found, events);
     }
+}
+
+/// Whether the counts and the advice are those of the vectors.
+fn assert_met(ledger: &Ledger, found: &NamespaceStats, row: Option<&EventsRow>) {
+    let Some(row) = row else {
+        assert_eq!(found.events, EventCounts::default());
+        return;
+    };
+    let expected = EventCounts {
+        replays: row.replays.0,
+        in_progress: row.in_progress.0,
+        mismatches: row.mismatches.0,
+        stale: row.stale.0,
+        quota: row.quota.0,
+        interruptions: row.interruptions.0,
+        late: row.late.0,
+        swept: row.swept.0,
+    };
+    assert_eq!(found.events, expected, "{}", row.name);
+    let namespace = Namespace::named(found.name.as_str()).expect("valid");
+    let advice = ledger.retention_advice(namespace).expect("advises");
+    let samples = row.delays.iter().map(|(_, count)| count.0).sum::<u64>();
+    assert_eq!(advice.samples, samples, "{}", row.name);
+    assert_eq!(
+        advice.max,
+        Duration::from_millis(row.delay_ms_max.0),
+        "{}",
+        row.name
+    );
 }
 
 /// Whether a look says what the record means. Nobody holds the claims of a file that was just

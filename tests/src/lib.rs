@@ -11,8 +11,8 @@ pub mod workload;
 use std::time::Duration;
 
 use idempotency_ledger::{
-    Begin, Claim, Fingerprint, Key, Ledger, ManualClock, Namespace, Refusal, Replay, Ticket,
-    Timestamp,
+    Begin, Claim, EventCounts, Fingerprint, Key, Ledger, ManualClock, Namespace, NamespaceStats,
+    Refusal, Replay, Stats, Ticket, Timestamp,
 };
 
 /// A namespace under the default policy.
@@ -67,6 +67,16 @@ pub fn until(what: &str, mut reached: impl FnMut() -> bool) {
         std::thread::yield_now();
     }
     panic!("never reached: {what}");
+}
+
+/// What the namespaces hold, whatever their callers met.
+#[must_use]
+pub fn held(stats: Stats) -> Vec<NamespaceStats> {
+    let without_events = |namespace| NamespaceStats {
+        events: EventCounts::default(),
+        ..namespace
+    };
+    stats.namespaces.into_iter().map(without_events).collect()
 }
 
 /// Begins under [`PAYMENTS`] with [`asked`].

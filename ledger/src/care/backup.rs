@@ -15,7 +15,7 @@ use crate::file::settings::Rights;
 use crate::file::storage::Base;
 use crate::store::engine::Engine;
 use crate::store::group_commit::Patience;
-use crate::store::tables::{EXPIRY, META, NAMESPACES, RECORDS};
+use crate::store::tables::{EVENTS, EXPIRY, META, NAMESPACES, RECORDS};
 
 /// What a backup is.
 ///
@@ -132,6 +132,7 @@ fn copy_tables(engine: &Engine, target: File) -> Result<(), Error> {
         copy_table(&source, &transaction, NAMESPACES)?;
         copy_table(&source, &transaction, RECORDS)?;
         copy_table(&source, &transaction, EXPIRY)?;
+        copy_table(&source, &transaction, EVENTS)?;
         transaction.commit().map_err(in_commit)?;
         copy.close().map_err(before_commit)
     })

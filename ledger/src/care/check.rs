@@ -171,6 +171,14 @@ fn check_counters(
 ) -> Result<(), Error> {
     for (name, row) in snapshot.namespaces()? {
         let id = NamespaceId(row.id);
+        match snapshot.noted(id) {
+            Err(Error::Damaged { .. }) => {
+                let problem = format!("the counts of events of {name:?} are damaged");
+                report.problems.push(problem);
+            }
+            Err(error) => return Err(error),
+            Ok(_) => {}
+        }
         let key = tail_key(id);
         let sealed = snapshot
             .records

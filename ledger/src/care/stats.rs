@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::decision::{Fence, Record, State, Timestamp};
+use crate::decision::{Fence, Policy, Record, State, Timestamp};
 use crate::error::{Error, before_commit};
+use crate::events::counts::EventCounts;
 use crate::store::engine::Engine;
 use crate::store::snapshot::Snapshot;
 use crate::store::tables::{NamespaceId, expiry_end, parse_expiry_key, parse_record_key};
@@ -80,6 +81,10 @@ pub struct NamespaceStats {
     pub bytes: u64,
     /// Records that have expired and wait for a sweep.
     pub expired: u64,
+    /// The policy that its newest claim was made under.
+    pub policy: Policy,
+    /// What its callers met.
+    pub events: EventCounts,
 }
 
 impl Stats {
@@ -94,7 +99,11 @@ impl Stats {
 
 pub(crate) fn stats(engine: &Engine) -> Result<Stats, Error> {
     let time = engine.holder.read_time();
-    let namespaces = engine.read(|snapshot| count(snapshot, time.now))?;
+    let mut namespaces = engine.read(|snapshot| count(snapshot, time.now))?;
+    for namespace in &mut namespaces {
+        let not_stored = engine.holder.events.not_stored(&namespace.name);
+        namespace.events.add(not_stored.counts);
+    }
     Ok(Stats {
         fence: engine.holder.highest_fence(),
         namespaces,
@@ -133,6 +142,8 @@ fn count(snapshot: &Snapshot, now: Timestamp) -> Result<Vec<NamespaceStats>, Err
             completed: records.saturating_sub(tail.claimed),
             bytes: tail.bytes.saturating_sub(gone.bytes),
             expired: gone.records,
+            policy: row.stored_policy(),
+            events: snapshot.noted(id)?.unwrap_or_default().counts,
         });
     }
     counted.sort_by(|one, other| one.name.cmp(&other.name));

@@ -10,6 +10,8 @@ use redb::{Database, StorageBackend};
 
 use crate::decision::{Timekeeper, Timestamp};
 use crate::error::{Error, before_commit, no_panic};
+use crate::events::Events;
+use crate::events::drift::policy_drift;
 use crate::file::creating::{create_file, initialise, random};
 use crate::file::head::{Head, highest_stored, read_head};
 use crate::file::held_backend::HeldBackend;
@@ -21,8 +23,10 @@ use crate::file::storage::{Base, OpenReport, Storage, StorageKind, Verification,
 use crate::holder::Holder;
 use crate::holder::live_claims::{LiveClaims, Witness};
 use crate::holder::side_file::{self, Note, SideFile};
+use crate::metered;
 use crate::store::codec::Floor;
 use crate::store::engine::{Engine, Parts, Place};
+use crate::traced;
 
 pub(crate) fn open_file(settings: Settings, path: &Path) -> Result<Arc<Engine>, Error> {
     let side = match settings.mode {
@@ -294,8 +298,10 @@ fn assemble(
         LiveClaims::new(opened.witness),
         time,
         opened.reached.fence,
+        Events::new(settings.shows_keys),
     );
-    Ok(Engine::new(Parts {
+    let declared = settings.declared;
+    let engine = Engine::new(Parts {
         base: opened.base,
         rights: settings.rights,
         holder,
@@ -304,5 +310,18 @@ fn assemble(
         report: opened.report,
         place,
         here,
-    }))
+    });
+    metered::describe();
+    if engine.report.repaired {
+        traced::trouble(
+            "opened",
+            &"the file was not closed cleanly and was repaired",
+        );
+    }
+    for namespace in &declared {
+        if let Some(drift) = policy_drift(&engine, namespace)? {
+            engine.holder.events.note_drift(drift);
+        }
+    }
+    Ok(engine)
 }

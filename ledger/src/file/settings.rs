@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
+use crate::decision::Namespace;
 use crate::file::platform::Access;
 
 /// How the file is shared with others.
@@ -93,6 +94,8 @@ pub(crate) struct Settings {
     pub(crate) clock_jump_max: Duration,
     pub(crate) rollback: Rollback,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) shows_keys: bool,
+    pub(crate) declared: Vec<Namespace>,
 }
 
 /// What opening does where there is no file.
@@ -123,6 +126,8 @@ impl Default for Settings {
             clock_jump_max: Duration::from_secs(365 * 86_400),
             rollback: Rollback::Refuse,
             clock: Arc::new(SystemClock::new()),
+            shows_keys: false,
+            declared: Vec::new(),
         }
     }
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use crate::clock::{Clock, locked, unpoisoned};
 use crate::decision::{Evidence, Fence, Namespace, TimeReading, Timekeeper, Timestamp};
 use crate::error::Error;
+use crate::events::Events;
 use crate::file::platform;
 use crate::file::settings::Mode;
 use crate::store::codec::NamespaceRow;
@@ -26,6 +27,7 @@ pub(crate) struct Holder {
     pub(crate) id: u64,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) claims: Arc<LiveClaims>,
+    pub(crate) events: Events,
     mode: Mode,
     process: u32,
     time: Mutex<Timekeeper>,
@@ -74,11 +76,13 @@ impl Holder {
         claims: Arc<LiveClaims>,
         time: Timekeeper,
         fence: u64,
+        events: Events,
     ) -> Self {
         Self {
             id,
             clock,
             claims,
+            events,
             mode,
             process: platform::process_id(),
             fences: Fences {
@@ -214,11 +218,16 @@ impl Holder {
 
     /// The name of a namespace for messages.
     pub(crate) fn namespace_name(&self, id: NamespaceId) -> String {
+        self.known_name(id)
+            .unwrap_or_else(|| format!("number {}", id.0))
+    }
+
+    /// The name of a namespace that was met since the last new one.
+    pub(crate) fn known_name(&self, id: NamespaceId) -> Option<String> {
         let known = unpoisoned(self.namespaces.read());
-        known
-            .iter()
-            .find(|(_, row)| row.id == id.0)
-            .map_or_else(|| format!("number {}", id.0), |(name, _)| name.clone())
+        let mut rows = known.iter();
+        rows.find(|(_, row)| row.id == id.0)
+            .map(|(name, _)| name.clone())
     }
 }
 
@@ -239,6 +248,7 @@ mod tests {
             LiveClaims::new(Witness::Exclusive),
             Timekeeper::new(Timestamp::EPOCH, Duration::from_secs(1)),
             0,
+            Events::default(),
         );
         assert!(holder.check_process().is_ok());
         holder.process = holder.process.wrapping_add(1);

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::holder::Holder;
 use crate::holder::live_claims::LiveClaim;
 use crate::operation::asked::{Asked, Placed};
+use crate::operation::noted::late_since;
 use crate::operation::refusal::{EndingError, Refusal};
 use crate::operation::replay::Replay;
 use crate::store::engine::Engine;
@@ -30,6 +31,7 @@ pub(crate) enum Begun {
         work: Work,
     },
     InProgress {
+        first_claimed_at: Timestamp,
         retry_after: Duration,
         lease_left: Duration,
     },
@@ -53,6 +55,8 @@ pub(crate) struct Started {
     pub(crate) placed: Placed,
     pub(crate) record: Record,
     pub(crate) live: LiveClaim,
+    /// When the operation was first claimed, if it is a duplicate whose answer had expired.
+    pub(crate) late_since: Option<Timestamp>,
 }
 
 /// Answers from the state of the last commit what needs no writer; `None` for a possible claim.
@@ -163,9 +167,11 @@ fn takes_over(asked: &Asked, decision: Decision, work: Work) -> bool {
 fn answer(placed: Placed, record: Record, decision: Decision, work: Work, now: Timestamp) -> Begun {
     match (decision, record.state) {
         (Decision::Replay, State::Completed(completed)) => {
-            Begun::Replay(Replay::new(record.fence, record.attempts, completed))
+            let first = record.first_claimed_at;
+            Begun::Replay(Replay::new(record.fence, record.attempts, first, completed))
         }
         (Decision::InProgress { retry_after }, State::Claimed(claimed)) => Begun::InProgress {
+            first_claimed_at: record.first_claimed_at,
             retry_after,
             lease_left: claimed.lease_until.saturating_since(now),
         },
@@ -363,6 +369,7 @@ pub(crate) fn prepare(
                     .unwrap_or_else(|_| unreachable!("the claim was made under this fence")),
             };
             let started = Started {
+                late_since: late_since(&placed.asked, replaces.as_ref()),
                 placed,
                 record,
                 live,
@@ -414,6 +421,7 @@ fn replace(
         placed,
         record,
         live,
+        late_since: None,
     };
     let replaces = Some(stored.clone());
     Ok(Ok(Prepared { started, replaces }))

@@ -11,10 +11,12 @@ use crate::decision::{
     Timestamp,
 };
 use crate::error::Error;
+use crate::events::Event;
 use crate::holder::live_claims::LiveClaim;
 use crate::holder::side_file::RunLock;
 use crate::operation::asked::Placed;
 use crate::operation::beginning::Started;
+use crate::operation::noted::{note, note_ending};
 use crate::operation::refusal::{CompleteError, EndingError, ReleaseError};
 use crate::operation::replay::Replay;
 use crate::operation::write_txn::WriteTxn;
@@ -91,6 +93,7 @@ impl Claim {
             placed,
             record,
             live,
+            late_since: _,
         } = started;
         let (lease_until, checkpoint) = match record.state {
             State::Claimed(claimed) => (claimed.lease_until, claimed.checkpoint),
@@ -211,8 +214,9 @@ impl Claim {
                 error: error.into(),
             });
         }
-        let (response, result) =
-            submit_completion(&self.0.engine, &self.0.placed, self.0.fence, response);
+        let (engine, placed) = (&self.0.engine, &self.0.placed);
+        let (response, result) = submit_completion(engine, placed, self.0.fence, response);
+        note_ending(engine, &placed.asked, Event::Completed, &result);
         result.map_err(|error| CompleteError {
             claim: self,
             response,
@@ -263,6 +267,7 @@ impl Claim {
         });
         match result {
             Ok(replay) => {
+                txn.note_behind_commit(&self.0.placed, Event::Completed);
                 txn.wake_behind_commit(self.0.live);
                 Ok(replay)
             }
@@ -285,7 +290,10 @@ impl Claim {
     /// Until the commit is on disk.
     pub fn release(self) -> Result<(), ReleaseError> {
         self.0.live.touch();
-        match submit_release(&self.0.engine, &self.0.placed, self.0.fence) {
+        let (engine, placed) = (&self.0.engine, &self.0.placed);
+        let released = submit_release(engine, placed, self.0.fence);
+        note_ending(engine, &placed.asked, Event::Released, &released);
+        match released {
             Ok(()) => Ok(()),
             Err(error) => Err(ReleaseError { claim: self, error }),
         }
@@ -408,6 +416,10 @@ impl Claim {
             let reached = claimed.checkpoint.clone();
             locked(&self.0.standing).checkpoint = reached;
         }
+    }
+
+    pub(crate) fn note(&self, event: Event) {
+        note(&self.0.engine, &self.0.placed.asked, event);
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
@@ -568,7 +580,12 @@ pub(crate) fn complete_in(
 
 pub(crate) fn replay_of(record: Record) -> Result<Replay, EndingRefusal> {
     match record.state {
-        State::Completed(completed) => Ok(Replay::new(record.fence, record.attempts, completed)),
+        State::Completed(completed) => Ok(Replay::new(
+            record.fence,
+            record.attempts,
+            record.first_claimed_at,
+            completed,
+        )),
         State::Claimed(_) => Err(EndingRefusal::Superseded),
     }
 }

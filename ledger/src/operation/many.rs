@@ -7,9 +7,11 @@ use std::thread::{self, ThreadId};
 
 use crate::decision::{self, Completion, Response};
 use crate::error::{Error, Invalid};
+use crate::events::Event;
 use crate::operation::asked::Asked;
 use crate::operation::beginning::{Begun, Grant, Judged, Started, judge, look, prepare, write};
 use crate::operation::claim::{Claim, EndedClaim, replay_of};
+use crate::operation::noted::{note_begun, note_started};
 use crate::operation::refusal::{EndingError, Refusal};
 use crate::operation::replay::Replay;
 use crate::operation::request::{Begin, Request, finish};
@@ -138,20 +140,22 @@ pub(crate) fn begin_many(engine: &Arc<Engine>, requests: &[Request]) -> Result<B
         return Ok(answered);
     }
     let bytes = asked.iter().map(|asked| asked.batch_bytes()).sum();
-    let caller = thread::current().id();
+    let (caller, in_batch) = (thread::current().id(), asked.clone());
     let together = engine.submit(Patience::Bounded, bytes, move |store| {
-        claim_all(store, &asked, caller)
+        claim_all(store, &in_batch, caller)
     })?;
     Ok(match together {
         Together::Started(all) => {
-            let claims = all.into_iter();
+            let claims = all
+                .into_iter()
+                .inspect(|started| note_started(engine, started));
             BeginMany::Fresh(
                 claims
                     .map(|it| Claim::new(Arc::clone(engine), it))
                     .collect(),
             )
         }
-        Together::Answered(answers) => all_or_none(engine, answers),
+        Together::Answered(answers) => all_or_none(engine, &asked, answers),
     })
 }
 
@@ -186,14 +190,25 @@ fn look_at_all(engine: &Arc<Engine>, asked: &[Arc<Asked>]) -> Result<Option<Begi
     if answers.iter().all(Option::is_none) {
         return Ok(None);
     }
-    Ok(Some(all_or_none(engine, answers)))
+    Ok(Some(all_or_none(engine, asked, answers)))
 }
 
 /// Answers of which at least one is no claim.
-fn all_or_none(engine: &Arc<Engine>, answers: Vec<Option<Begun>>) -> BeginMany {
+fn all_or_none(
+    engine: &Arc<Engine>,
+    asked: &[Arc<Asked>],
+    answers: Vec<Option<Begun>>,
+) -> BeginMany {
     let standings: Vec<KeyStanding> = answers
         .into_iter()
-        .map(|answer| answer.map_or(KeyStanding::Claimable, |begun| standing(engine, begun)))
+        .zip(asked)
+        .map(|(answer, asked)| match answer {
+            None => KeyStanding::Claimable,
+            Some(begun) => {
+                note_begun(engine, asked, &begun, None);
+                standing(engine, begun)
+            }
+        })
         .collect();
     let all_ran = standings
         .iter()
@@ -295,15 +310,20 @@ pub(crate) fn complete_all(
         responses,
         move |store, responses| store_all(store, &claims, responses),
     );
-    let back = |at, error| CompleteAllError {
+    let back = |held: Vec<Claim>, at, error| CompleteAllError {
         endings: held.into_iter().zip(responses).collect(),
         at,
         error,
     };
     match result {
-        Ok(Ok(replays)) => Ok(replays),
-        Ok(Err((at, error))) => Err(back(Some(at), error)),
-        Err(error) => Err(back(None, error.into())),
+        Ok(Ok(replays)) => {
+            for claim in &held {
+                claim.note(Event::Completed);
+            }
+            Ok(replays)
+        }
+        Ok(Err((at, error))) => Err(back(held, Some(at), error)),
+        Err(error) => Err(back(held, None, error.into())),
     }
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod asked;
 pub(crate) mod beginning;
 pub(crate) mod claim;
 pub(crate) mod many;
+pub(crate) mod noted;
 pub(crate) mod refusal;
 pub(crate) mod replay;
 pub(crate) mod request;

@@ -25,11 +25,19 @@ pub struct Replay {
     expires_at: Timestamp,
     fence: Fence,
     attempts: u32,
+    first_claimed_at: Timestamp,
 }
 
 impl Replay {
-    pub(crate) fn new(fence: Fence, attempts: u32, completed: Completed) -> Self {
+    /// The answer of a record.
+    pub(crate) fn new(
+        fence: Fence,
+        attempts: u32,
+        first_claimed_at: Timestamp,
+        completed: Completed,
+    ) -> Self {
         Self {
+            first_claimed_at,
             response: completed.response,
             completed_at: completed.completed_at,
             expires_at: completed.expires_at,
@@ -46,6 +54,11 @@ impl Replay {
     /// The answer, without a copy.
     pub fn into_response(self) -> Response {
         self.response
+    }
+
+    /// When the operation was first claimed.
+    pub const fn first_claimed_at(&self) -> Timestamp {
+        self.first_claimed_at
     }
 
     /// When it was stored.

@@ -11,11 +11,13 @@ use crate::holder::live_claims::Waiting;
 use crate::operation::asked::Asked;
 use crate::operation::beginning::{Begun, begin, look};
 use crate::operation::claim::Claim;
+use crate::operation::noted::note_begun;
 use crate::operation::refusal::Refusal;
 use crate::operation::replay::Replay;
 use crate::operation::ticket::{Seen, Ticket};
 use crate::store::engine::Engine;
 use crate::store::group_commit::Patience;
+use crate::traced;
 
 /// How often a duplicate looks whether another process has ended.
 const POLL_FIRST: Duration = Duration::from_millis(10);
@@ -164,7 +166,9 @@ impl Request {
         self.check()?;
         let engine = Arc::clone(&self.engine);
         engine.check_writable()?;
+        let _span = traced::span("begin", 1);
         let until = self.until();
+        let asked_at = self.wait.map(|_| engine.holder.now());
         let asked = Arc::new(self.asked);
         let begun = wait_for_answer(
             &engine,
@@ -173,6 +177,7 @@ impl Request {
             || begin_once(&engine, &asked),
             Begun::lease_left,
         )?;
+        note_begun(&engine, &asked, &begun, asked_at);
         Ok(finish(&engine, begun))
     }
 

@@ -8,9 +8,11 @@ use crate::decision::{
     Checkpoint, EndingRefusal, Fence, Fingerprint, Key, Record, Response, State, Timestamp, Work,
 };
 use crate::error::Error;
+use crate::events::Event;
 use crate::operation::asked::Placed;
 use crate::operation::beginning::take;
 use crate::operation::claim::{Claim, complete_in, release_in};
+use crate::operation::noted::note_ending;
 use crate::operation::refusal::EndingError;
 use crate::operation::replay::Replay;
 use crate::store::engine::Engine;
@@ -186,6 +188,12 @@ impl Ticket {
                 Ok(complete_in(store, &placed, seen, response)?.map_err(EndingRefusal::into))
             }),
         };
+        note_ending(
+            &self.0.engine,
+            &self.0.placed.asked,
+            Event::Completed,
+            &result,
+        );
         result.map_err(|error| TicketError {
             ticket: self,
             response: Some(response),
@@ -207,6 +215,12 @@ impl Ticket {
         let ((), result) = self.end(0, (), move |store, ()| {
             Ok(release_in(store, &placed, seen)?.map_err(EndingRefusal::into))
         });
+        note_ending(
+            &self.0.engine,
+            &self.0.placed.asked,
+            Event::Released,
+            &result,
+        );
         result.map_err(|error| TicketError {
             ticket: self,
             response: None,

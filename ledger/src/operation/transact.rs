@@ -6,12 +6,14 @@ use std::time::Duration;
 use crate::decision::Response;
 use crate::error::Error;
 use crate::operation::beginning::{Begun, look};
+use crate::operation::noted::note_begun;
 use crate::operation::refusal::{EndingError, Refusal};
 use crate::operation::replay::Replay;
 use crate::operation::request::{Begin, Request, finish, wait_for_answer};
 use crate::operation::run::{Origin, Outcome, RunError, replayed};
 use crate::operation::typed::{StoredValue, to_response};
 use crate::operation::write_txn::{BeginIn, ClaimIn, WriteTxn};
+use crate::traced;
 
 /// What a transaction came to, before the kind of its answer matters.
 enum Transacted<V> {
@@ -102,10 +104,13 @@ impl Request {
         self.check()?;
         let engine = Arc::clone(&self.engine);
         engine.check_writable()?;
+        let _span = traced::span("transact", 1);
         let until = self.until();
+        let asked_at = self.wait.map(|_| engine.holder.now());
         let mut body = Some((operation, encode));
         loop {
             if let Some(begun) = self.look_until(until)? {
+                note_begun(&engine, &self.asked, &begun, asked_at);
                 return answered(finish(&engine, begun));
             }
             let txn = WriteTxn::begin(&engine)?;

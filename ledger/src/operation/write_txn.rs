@@ -14,11 +14,13 @@ use redb::WriteTransaction;
 use crate::decision::{Checkpoint, EndingRefusal, Fence, Key, Record, Response, State, Work};
 use crate::error::Error;
 use crate::error::no_panic;
+use crate::events::Event;
 use crate::holder::Written;
 use crate::holder::live_claims::LiveClaim;
 use crate::operation::asked::Placed;
 use crate::operation::beginning::{Begun, Started, begin, take};
 use crate::operation::claim::{Claim, complete_in, release_in};
+use crate::operation::noted::{note, note_begun};
 use crate::operation::refusal::{EndingError, Refusal};
 use crate::operation::replay::Replay;
 use crate::operation::request::Request;
@@ -66,6 +68,8 @@ pub struct WriteTxn<'l> {
     kept: RefCell<Vec<Started>>,
     /// Claims that ended inside: whoever waits for them is woken behind the commit.
     ended: RefCell<Vec<LiveClaim>>,
+    /// What counts once it is committed.
+    noted: RefCell<Vec<(Placed, Event)>>,
     stays_on_its_thread: PhantomData<*const ()>,
 }
 
@@ -113,6 +117,7 @@ impl<'l> WriteTxn<'l> {
             unfinished: Cell::new(false),
             kept: RefCell::default(),
             ended: RefCell::default(),
+            noted: RefCell::default(),
             stays_on_its_thread: PhantomData,
         })
     }
@@ -152,6 +157,9 @@ impl<'l> WriteTxn<'l> {
         let applied = swept.map(|last| Some(self.written.get().and(last)));
         self.engine
             .conclude(transaction, applied, operations.max(1))?;
+        for (placed, event) in self.noted.take() {
+            note(self.engine, &placed.asked, event);
+        }
         let kept = self.kept.take();
         let claims = kept
             .into_iter()
@@ -216,6 +224,7 @@ impl<'l> WriteTxn<'l> {
         self.check_engine(&request.engine)?;
         let asked = Arc::new(request.asked);
         let begun = self.step(|store| begin(store, &asked, thread::current().id()))?;
+        note_begun(self.engine, &asked, &begun, None);
         Ok(match begun {
             Begun::Claimed(started) => BeginIn::Fresh(ClaimIn::new(self, started)),
             Begun::Replay(replay) => BeginIn::Replay(replay),
@@ -402,6 +411,7 @@ impl<'t, 'l> ClaimIn<'t, 'l> {
         };
         let fence = started.record.fence;
         let stored = txn.step(|store| complete_in(store, &started.placed, fence, &response));
+        txn.note_behind_commit(&started.placed, Event::Completed);
         txn.settle(*started, stored)
             .map_err(|error| CompleteInError {
                 claim: None,
@@ -424,6 +434,8 @@ impl<'t, 'l> ClaimIn<'t, 'l> {
         let released = self
             .txn
             .step(|store| release_in(store, &started.placed, fence));
+        self.txn
+            .note_behind_commit(&started.placed, Event::Released);
         self.txn.settle(*started, released)
     }
 
@@ -462,6 +474,11 @@ impl WriteTxn<'_> {
             self.unfinished.set(true);
         }
         flat
+    }
+
+    /// Takes note of an event once the transaction is committed.
+    pub(crate) fn note_behind_commit(&self, placed: &Placed, event: Event) {
+        self.noted.borrow_mut().push((placed.clone(), event));
     }
 
     /// A claim that ended inside lives until the transaction has ended, too.

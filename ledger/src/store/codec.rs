@@ -23,9 +23,12 @@ use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::decision::{
-    Checkpoint, Claimed, Completed, Fence, Fingerprint, FingerprintAlgorithm, Policy, PolicyStamp,
-    Record, Response, ResponseKind, State, Timestamp,
+    Checkpoint, Claimed, Completed, Fence, Fingerprint, FingerprintAlgorithm, OnInterrupted,
+    Policy, PolicyStamp, Record, Response, ResponseKind, State, Timestamp,
 };
+use crate::events::Noted;
+use crate::events::counts::EventCounts;
+use crate::events::delays::Delays;
 
 const VERSION: u8 = 1;
 const CHECKSUM_BYTES: usize = 8;
@@ -275,6 +278,57 @@ pub(crate) fn decode_floor(key: &[u8], sealed: &[u8]) -> Result<Floor, Unreadabl
     unseal(key, sealed)
 }
 
+/// What the callers of a namespace met.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(test, derive(Serialize, serde::Deserialize))]
+struct StoredEvents {
+    replays: u64,
+    in_progress: u64,
+    mismatches: u64,
+    stale: u64,
+    quota: u64,
+    interruptions: u64,
+    late: u64,
+    swept: u64,
+    delay_ms_max: u64,
+    /// The lowest delay of a bucket in milliseconds, and how many duplicates are in it.
+    delays: Vec<(u64, u64)>,
+}
+
+pub(crate) fn encode_noted(key: &[u8], noted: &Noted) -> Vec<u8> {
+    let counts = noted.counts;
+    let stored = StoredEvents {
+        replays: counts.replays,
+        in_progress: counts.in_progress,
+        mismatches: counts.mismatches,
+        stale: counts.stale,
+        quota: counts.quota,
+        interruptions: counts.interruptions,
+        late: counts.late,
+        swept: counts.swept,
+        delay_ms_max: span_ms(noted.delays.max()),
+        delays: noted.delays.buckets(),
+    };
+    seal(key, &stored)
+}
+
+pub(crate) fn decode_noted(key: &[u8], sealed: &[u8]) -> Result<Noted, Unreadable> {
+    let stored: StoredEvents = unseal(key, sealed)?;
+    Ok(Noted {
+        counts: EventCounts {
+            replays: stored.replays,
+            in_progress: stored.in_progress,
+            mismatches: stored.mismatches,
+            stale: stored.stale,
+            quota: stored.quota,
+            interruptions: stored.interruptions,
+            late: stored.late,
+            swept: stored.swept,
+        },
+        delays: Delays::of_stored(&stored.delays, stored.delay_ms_max),
+    })
+}
+
 /// A namespace as the file knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cfg_attr(test, derive(Serialize, serde::Deserialize))]
@@ -308,6 +362,11 @@ impl NamespaceRow {
         }
     }
 
+    /// The rules that the row was written under.
+    pub(crate) fn stored_policy(&self) -> Policy {
+        self.policy.as_policy()
+    }
+
     /// Whether the row was written under the same rules.
     pub(crate) fn has_policy(&self, policy: &Policy) -> bool {
         self.policy == StoredPolicy::of(policy)
@@ -321,15 +380,38 @@ impl StoredPolicy {
             retention_ms: span_ms(policy.retention_span()),
             retry_hint_ms: span_ms(policy.retry_hint_span()),
             response_bytes_max: policy.response_limit(),
-            rerun_interrupted: matches!(
-                policy.interrupted_rule(),
-                crate::decision::OnInterrupted::Rerun
-            ),
+            rerun_interrupted: policy.interrupted_rule() == OnInterrupted::Rerun,
             records_max: policy.record_quota(),
             bytes_max: policy.byte_quota(),
             refuse_stale_keys: policy.refuses_stale_keys(),
             forget_interrupted_after_ms: policy.interrupted_retention().map(span_ms),
         }
+    }
+}
+
+impl StoredPolicy {
+    fn as_policy(&self) -> Policy {
+        let mut policy = Policy::DEFAULT
+            .lease(Duration::from_millis(self.lease_ms))
+            .retention(Duration::from_millis(self.retention_ms))
+            .retry_hint(Duration::from_millis(self.retry_hint_ms))
+            .response_bytes_max(self.response_bytes_max);
+        if self.rerun_interrupted {
+            policy = policy.on_interrupted(OnInterrupted::Rerun);
+        }
+        if let Some(records) = self.records_max {
+            policy = policy.records_max(records);
+        }
+        if let Some(bytes) = self.bytes_max {
+            policy = policy.bytes_max(bytes);
+        }
+        if self.refuse_stale_keys {
+            policy = policy.refuse_stale_keys();
+        }
+        if let Some(span_ms) = self.forget_interrupted_after_ms {
+            policy = policy.forget_interrupted_after(Duration::from_millis(span_ms));
+        }
+        policy
     }
 }
 
@@ -517,6 +599,35 @@ mod tests {
             assert_eq!(row["mark_ms"], number(floor.mark_ms));
             assert_eq!(encode_floor(&key, &floor), sealed);
             assert_maintained_codec_agrees::<Floor>(&sealed);
+        }
+    }
+
+    #[test]
+    fn counts_of_events_keep_their_bytes() {
+        for row in rows("events", 2) {
+            let (key, sealed) = (bytes(&row, "key_hex"), bytes(&row, "value_hex"));
+            let noted = decode_noted(&key, &sealed).expect("it decodes");
+            let counts = noted.counts;
+            for (field, found) in [
+                ("replays", counts.replays),
+                ("in_progress", counts.in_progress),
+                ("mismatches", counts.mismatches),
+                ("stale", counts.stale),
+                ("quota", counts.quota),
+                ("interruptions", counts.interruptions),
+                ("late", counts.late),
+                ("swept", counts.swept),
+                ("delay_ms_max", span_ms(noted.delays.max())),
+            ] {
+                assert_eq!(row[field], number(found), "{}: {field}", row["name"]);
+            }
+            let buckets = noted.delays.buckets();
+            let shown = buckets
+                .iter()
+                .map(|(from, count)| json!([number(*from), number(*count)]));
+            assert_eq!(row["delays"], shown.collect::<Value>(), "{}", row["name"]);
+            assert_eq!(hex(&encode_noted(&key, &noted)), hex(&sealed));
+            assert_maintained_codec_agrees::<StoredEvents>(&sealed);
         }
     }
 

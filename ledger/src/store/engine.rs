@@ -15,6 +15,7 @@ use crate::file::platform::{self, FileIdentity};
 use crate::file::settings::{Mode, Rights};
 use crate::file::storage::{Base, OpenReport, Storage};
 use crate::holder::{Holder, Written};
+use crate::metered;
 use crate::store::group_commit::{GroupCommit, Lead, Patience};
 use crate::store::snapshot::{Snapshot, SnapshotCache};
 use crate::store::tables::NamespaceId;
@@ -218,10 +219,23 @@ impl Engine {
     pub(crate) fn committed(&self, written: Written, operations: usize) {
         self.snapshots.renew();
         self.holder.committed(written);
+        metered::commit(operations);
         self.counts.commits.fetch_add(1, Ordering::Relaxed);
         self.counts
             .operations
             .fetch_add(operations as u64, Ordering::Relaxed);
+    }
+
+    /// Stores what callers met since the last commit. Where that is not possible at once, it is
+    /// left: it is advice.
+    pub(crate) fn store_last_events(&self) {
+        let is_ready = self.status() == Status::Ready && self.check_writable().is_ok();
+        if is_ready && self.holder.events.is_waiting() {
+            let _ = self.submit(Patience::Instant, 0, |store| {
+                store.commit_events();
+                Ok(())
+            });
+        }
     }
 
     /// Waits for the right to write alone.
@@ -286,6 +300,9 @@ impl Engine {
 /// drop says nothing and stops nobody: `close` is there for those who want to know.
 impl Drop for Engine {
     fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.store_last_events();
+        }
         let base = unpoisoned(self.base.get_mut()).take();
         let _ = no_panic(|| {
             drop(base);

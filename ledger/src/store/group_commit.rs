@@ -33,6 +33,8 @@ pub(crate) trait Settle: Send {
 pub(crate) enum Patience {
     /// New claims are refused after the busy timeout, and when the queue is full.
     Bounded,
+    /// Only if it is free: nobody waits for the caller either.
+    Instant,
     /// Endings have reserved room: what happened is not dropped because others are many.
     Reserved,
 }
@@ -199,6 +201,10 @@ impl<J: Settle> GroupCommit<J> {
                 queue.is_led = true;
                 return Ok(Turn::Lead);
             }
+            if patience == Patience::Instant {
+                let waited = Duration::ZERO;
+                return Err(Error::Busy { waited });
+            }
             let is_full = queue.waiting.len() >= QUEUE_OPERATIONS_MAX
                 || queue.waiting_bytes.saturating_add(seat.bytes()) > QUEUE_BYTES_MAX;
             if is_full && patience == Patience::Bounded {
@@ -211,6 +217,7 @@ impl<J: Settle> GroupCommit<J> {
         }
         let mut until = match patience {
             Patience::Bounded => Some(clock.elapsed().saturating_add(self.busy_timeout)),
+            Patience::Instant => Some(clock.elapsed()),
             Patience::Reserved => None,
         };
         loop {

@@ -8,9 +8,11 @@ use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableError};
 use crate::clock::unpoisoned;
 use crate::decision::Record;
 use crate::error::{Error, before_commit};
+use crate::events::Noted;
 use crate::store::codec::{self, NamespaceRow, Tail, Unreadable};
 use crate::store::tables::{
-    EXPIRY, FORMAT, NAMESPACES, NamespaceId, RECORDS, namespace_prefix, parse_record_key, tail_key,
+    EVENTS, EXPIRY, FORMAT, NAMESPACES, NamespaceId, RECORDS, namespace_prefix, parse_record_key,
+    tail_key,
 };
 
 type Records = ReadOnlyTable<&'static [u8], &'static [u8]>;
@@ -115,6 +117,20 @@ impl Snapshot {
             Some(sealed) => codec::decode_tail(&key, sealed.value())
                 .map_err(|why| unreadable(why, "", "counters")),
         }
+    }
+
+    /// What the callers of a namespace met, as far as it is stored.
+    pub(crate) fn noted(&self, namespace: NamespaceId) -> Result<Option<Noted>, Error> {
+        let table = match self.transaction.open_table(EVENTS) {
+            Ok(table) => table,
+            Err(TableError::TableDoesNotExist(_)) => return Ok(None),
+            Err(error) => return Err(before_commit(error)),
+        };
+        let key = namespace_prefix(namespace);
+        let row = table.get(key.as_slice()).map_err(before_commit)?;
+        row.map(|sealed| codec::decode_noted(&key, sealed.value()))
+            .transpose()
+            .map_err(|why| unreadable(why, &self.name_of(namespace), "counts of events"))
     }
 
     /// The expiry index, which does not exist before the first completed record.

@@ -16,6 +16,9 @@ pub(crate) const EXPIRY: TableDefinition<'_, &[u8], ()> =
 /// Name of a namespace -> its number and its policy.
 pub(crate) const NAMESPACES: TableDefinition<'_, &[u8], &[u8]> =
     TableDefinition::new("idempotency/namespaces");
+/// Number of a namespace -> what its callers met; there from the first event on.
+pub(crate) const EVENTS: TableDefinition<'_, &[u8], &[u8]> =
+    TableDefinition::new("idempotency/events");
 /// What belongs to the file as a whole.
 pub(crate) const META: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("idempotency/meta");
 

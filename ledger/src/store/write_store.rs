@@ -12,12 +12,14 @@ use crate::decision::{
     Evidence, Fence, Key, Namespace, PolicyStamp, Record, Room, State, Timestamp, forget,
 };
 use crate::error::{Error, Invalid, before_commit};
+use crate::events::Noted;
+use crate::events::drift::PolicyDrift;
 use crate::holder::{Holder, Written};
 use crate::store::codec::{self, Floor, NamespaceRow, Tail};
 use crate::store::group_commit::Settle;
 use crate::store::snapshot::{record_from, unreadable};
 use crate::store::tables::{
-    EXPIRY, META, META_FLOOR, NAMESPACES, NAMESPACES_MAX, NamespaceId, RECORDS, expiry_end,
+    EVENTS, EXPIRY, META, META_FLOOR, NAMESPACES, NAMESPACES_MAX, NamespaceId, RECORDS, expiry_end,
     expiry_key, namespace_prefix, parse_expiry_key, parse_record_key, tail_key,
 };
 
@@ -31,6 +33,8 @@ pub(crate) struct WriteStore<'t> {
     tails: BTreeMap<NamespaceId, TailState>,
     is_dirty: bool,
     is_swept: bool,
+    swept: BTreeMap<NamespaceId, u64>,
+    events: BTreeMap<String, Noted>,
     written: Written,
     failure: Option<Error>,
 }
@@ -87,6 +91,8 @@ impl<'t> WriteStore<'t> {
             tails: BTreeMap::new(),
             is_dirty: false,
             is_swept: false,
+            swept: BTreeMap::new(),
+            events: BTreeMap::new(),
             written: Written::default(),
             failure: None,
         };
@@ -183,7 +189,15 @@ impl<'t> WriteStore<'t> {
         };
         let row = match stored {
             Some(row) if row.has_policy(policy) => return Ok(row),
-            Some(row) => NamespaceRow::new(row.id, row.policy_version.saturating_add(1), policy),
+            Some(row) => {
+                self.holder.events.note_drift(PolicyDrift {
+                    namespace: namespace.name().to_owned(),
+                    version: row.policy_version,
+                    stored: row.stored_policy(),
+                    given: *policy,
+                });
+                NamespaceRow::new(row.id, row.policy_version.saturating_add(1), policy)
+            }
             None => {
                 let number = u16::try_from(count)
                     .ok()
@@ -502,6 +516,7 @@ impl<'t> WriteStore<'t> {
         }
         self.remember_removed_key(record_key)?;
         self.remove_parts(record_key, Some(&record))?;
+        *self.swept.entry(namespace_of(record_key)).or_default() += 1;
         Ok(true)
     }
 
@@ -536,8 +551,72 @@ impl<'t> WriteStore<'t> {
         self.is_dirty
     }
 
+    /// Takes along what callers met since the last commit.
+    pub(crate) fn carry_events(&mut self) {
+        self.events = self.holder.events.board();
+    }
+
+    /// Makes the transaction worth a commit although nothing but events is written. No sweep
+    /// rides along.
+    pub(crate) fn commit_events(&mut self) {
+        self.is_dirty = true;
+        self.is_swept = true;
+    }
+
+    fn name_of(&self, id: NamespaceId) -> Result<String, Error> {
+        if let Some(name) = self.holder.known_name(id) {
+            return Ok(name);
+        }
+        let table = self
+            .transaction
+            .open_table(NAMESPACES)
+            .map_err(before_commit)?;
+        for row in table.iter().map_err(before_commit)? {
+            let (name, sealed) = row.map_err(before_commit)?;
+            let numbered = codec::decode_namespace(name.value(), sealed.value());
+            if numbered.is_ok_and(|row| row.id == id.0) {
+                return Ok(String::from_utf8_lossy(name.value()).into_owned());
+            }
+        }
+        Ok(self.holder.namespace_name(id))
+    }
+
+    fn store_events(&mut self) -> Result<(), Error> {
+        let mut noted: BTreeMap<NamespaceId, Noted> = BTreeMap::new();
+        for (name, met) in std::mem::take(&mut self.events) {
+            // A namespace that nothing was ever stored in has no row to count in.
+            if let Some(id) = self.namespace_id_in_table(&name)? {
+                noted.entry(id).or_default().add(&met);
+            }
+        }
+        for (id, swept) in std::mem::take(&mut self.swept) {
+            let name = self.name_of(id)?;
+            self.holder.events.will_have_swept(name, swept);
+            noted.entry(id).or_default().counts.swept += swept;
+        }
+        if noted.is_empty() {
+            return Ok(());
+        }
+        let mut table = self.transaction.open_table(EVENTS).map_err(before_commit)?;
+        for (id, met) in noted {
+            let key = namespace_prefix(id);
+            // A damaged row is begun anew: `check` has named it, and no operation fails by it.
+            let stored = table
+                .get(key.as_slice())
+                .map_err(before_commit)?
+                .and_then(|sealed| codec::decode_noted(&key, sealed.value()).ok());
+            let mut all = stored.unwrap_or_default();
+            all.add(&met);
+            table
+                .insert(key.as_slice(), codec::encode_noted(&key, &all).as_slice())
+                .map_err(before_commit)?;
+        }
+        Ok(())
+    }
+
     /// Writes the counters, each with the mark of time, and ends the ledger's part.
     pub(crate) fn finish(mut self) -> Result<Written, Error> {
+        self.store_events()?;
         let mark_ms = self.now.unix_ms();
         for (namespace, state) in &mut self.tails {
             if !state.is_dirty {

@@ -9,12 +9,14 @@ use redb::{Database, TransactionError, WriteTransaction};
 use crate::clock::{Clock, Signal, SystemClock, locked, unpoisoned};
 use crate::error::no_panic;
 use crate::error::{Cause, Error, before_commit, in_commit};
+use crate::events::Ride;
 use crate::file::settings::CommitProfile;
 use crate::file::storage::Base;
 use crate::holder::Written;
 use crate::store::engine::Engine;
 use crate::store::group_commit::{Batch, Patience, Settle};
 use crate::store::write_store::{Job, WriteStore};
+use crate::traced;
 
 /// The small sweep that each commit carries: a row for each operation and two more. So a ledger
 /// in use removes faster than it adds, however full its batches are, and a sweep is never larger
@@ -127,6 +129,7 @@ impl Engine {
         let base = self.base()?;
         let transaction = self.begin_write(&base, patience)?;
         let jobs = batch.gather();
+        let _span = traced::span("commit", jobs.len());
         let applied = no_panic(|| {
             let mut store = WriteStore::open(&self.holder, &transaction)?;
             for job in jobs.iter_mut() {
@@ -183,7 +186,9 @@ impl Engine {
                 "the storage engine panicked",
             ))),
         };
-        if result.is_err() {
+        self.holder.events.arrive(Ride::Arrived);
+        if let Err(error) = &result {
+            traced::trouble("a commit failed", error);
             self.mark_failed();
         }
         result
@@ -191,6 +196,7 @@ impl Engine {
 
     /// An abort that fails leaves nothing on disk either; the database is reopened after it.
     pub(crate) fn roll_back(&self, transaction: WriteTransaction) {
+        self.holder.events.arrive(Ride::RolledBack);
         let aborted = catch_unwind(AssertUnwindSafe(|| transaction.abort()));
         if !matches!(aborted, Ok(Ok(()))) {
             self.mark_failed();
@@ -204,7 +210,11 @@ impl Engine {
     ) -> Result<WriteTransaction, Error> {
         let begun = match base {
             Base::ReadOnly(_) => return Err(Error::ReadOnly),
-            Base::Lent(database) => self.poll_writer(database, Patience::Bounded),
+            // The application may hold the writer as long as it likes: nobody waits for ever.
+            Base::Lent(database) if patience == Patience::Reserved => {
+                self.poll_writer(database, Patience::Bounded)
+            }
+            Base::Lent(database) => self.poll_writer(database, patience),
             Base::Owned(database) if self.holder.mode().has_other_writers() => {
                 self.poll_writer(database, patience)
             }
@@ -235,7 +245,12 @@ impl Engine {
                 Err(error) => return Err(before_commit(error)),
             }
             let waited = clock.elapsed();
-            if patience == Patience::Bounded && waited >= timeout {
+            let gives_up = match patience {
+                Patience::Instant => true,
+                Patience::Bounded => waited >= timeout,
+                Patience::Reserved => false,
+            };
+            if gives_up {
                 return Err(Error::Busy { waited });
             }
             let _ = pause.wait(&clock, Some(waited.saturating_add(retry)));
@@ -260,5 +275,6 @@ pub(crate) fn finish_with_sweep(
     operations: usize,
 ) -> Result<Written, Error> {
     store.sweep_along(SWEEP_ALONG_BASE + operations)?;
+    store.carry_events();
     store.finish()
 }
