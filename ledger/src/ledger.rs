@@ -12,6 +12,7 @@ use crate::builder::Builder;
 use crate::care::backup::{self, BackupReport};
 use crate::care::check::{self, CheckReport};
 use crate::care::compaction::{self, Compacted};
+use crate::care::progress::Progress;
 use crate::care::record_handle::RecordHandle;
 use crate::care::records::{RecordFilter, Records};
 use crate::care::stats::{self, Stats};
@@ -319,8 +320,22 @@ impl Ledger {
     ///
     /// Stops writers while the pages are read.
     pub fn check(&self) -> Result<CheckReport, Error> {
+        self.check_telling(|_| {})
+    }
+
+    /// The same, and tells how many records are read. The pages before them are not told of: redb
+    /// reads them in one go.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Ledger::check`].
+    ///
+    /// # Blocking
+    ///
+    /// As there.
+    pub fn check_telling(&self, mut tell: impl FnMut(Progress)) -> Result<CheckReport, Error> {
         let _span = traced::span("check", 1);
-        check::check(&self.engine)
+        check::check(&self.engine, &mut tell)
     }
 
     /// Copies the ledger to a new file, which is complete and verified when this returns. The
@@ -333,8 +348,21 @@ impl Ledger {
     ///
     /// [`Error`], also when the file exists.
     pub fn backup(&self, path: impl AsRef<Path>) -> Result<BackupReport, Error> {
+        self.backup_telling(path, |_| {})
+    }
+
+    /// The same, and tells how many bytes are copied.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Ledger::backup`].
+    pub fn backup_telling(
+        &self,
+        path: impl AsRef<Path>,
+        mut tell: impl FnMut(Progress),
+    ) -> Result<BackupReport, Error> {
         let _span = traced::span("backup", 1);
-        backup::backup(&self.engine, path.as_ref())
+        backup::backup(&self.engine, path.as_ref(), &mut tell)
     }
 
     /// Believes the wall clock after a leap that was not confirmed; see

@@ -119,6 +119,7 @@ pub use self::{
         backup::BackupReport,
         check::CheckReport,
         compaction::Compacted,
+        progress::Progress,
         record_handle::{RecordHandle, RecordInfo, RecordState, Resolution, Resolved},
         records::{RecordFilter, Records},
         stats::{NamespaceStats, Stats},

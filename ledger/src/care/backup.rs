@@ -7,6 +7,7 @@ use std::path::Path;
 use redb::backends::FileBackend;
 use redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend, TableDefinition, Value};
 
+use crate::care::progress::Progress;
 use crate::error::no_panic;
 use crate::error::{Error, before_commit, in_commit};
 use crate::file::platform::Access;
@@ -41,7 +42,11 @@ pub struct BackupReport {
 const CHUNK_BYTES: usize = 1024 * 1024;
 
 /// Copies under a name of its own and gives it the wanted one only when it is whole.
-pub(crate) fn backup(engine: &Engine, path: &Path) -> Result<BackupReport, Error> {
+pub(crate) fn backup(
+    engine: &Engine,
+    path: &Path,
+    tell: &mut dyn FnMut(Progress),
+) -> Result<BackupReport, Error> {
     engine.check_usable()?;
     let exists = || {
         Error::io(io::Error::new(
@@ -57,7 +62,7 @@ pub(crate) fn backup(engine: &Engine, path: &Path) -> Result<BackupReport, Error
         let target = file.try_clone().map_err(Error::io)?;
         match engine.rights() {
             Rights::ReadWrite => {
-                copy_file(engine, file)?;
+                copy_file(engine, file, tell)?;
                 settle(target)
             }
             Rights::ReadOnly => copy_tables(engine, target),
@@ -72,7 +77,7 @@ pub(crate) fn backup(engine: &Engine, path: &Path) -> Result<BackupReport, Error
 }
 
 /// Copies the bytes while nobody commits: the writer is held, here and in other processes.
-fn copy_file(engine: &Engine, target: &File) -> Result<(), Error> {
+fn copy_file(engine: &Engine, target: &File, tell: &mut dyn FnMut(Progress)) -> Result<(), Error> {
     let source = engine.storage.backend().ok_or(Error::Unsupported {
         reason: "an attached database is copied by the application that has its file",
     })?;
@@ -80,12 +85,16 @@ fn copy_file(engine: &Engine, target: &File) -> Result<(), Error> {
     engine.reopen_as_leader()?;
     let base = engine.base()?;
     let transaction = engine.begin_write(&base, Patience::Bounded)?;
-    let copied = copy_bytes(source, target);
+    let copied = copy_bytes(source, target, tell);
     engine.roll_back(transaction);
     copied.map_err(Error::io)
 }
 
-fn copy_bytes(source: &impl StorageBackend, mut target: &File) -> io::Result<()> {
+fn copy_bytes(
+    source: &impl StorageBackend,
+    mut target: &File,
+    tell: &mut dyn FnMut(Progress),
+) -> io::Result<()> {
     let bytes = source.len()?;
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut at = 0;
@@ -95,6 +104,10 @@ fn copy_bytes(source: &impl StorageBackend, mut target: &File) -> io::Result<()>
         source.read(at, part)?;
         target.write_all(part)?;
         at += part.len() as u64;
+        tell(Progress {
+            done: at,
+            total: bytes,
+        });
     }
     target.sync_all()
 }

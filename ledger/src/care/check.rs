@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use redb::DatabaseError;
 
+use crate::care::progress::Progress;
 use crate::decision::{Record, State};
 use crate::error::no_panic;
 use crate::error::{Error, before_commit};
@@ -47,7 +48,7 @@ impl CheckReport {
     }
 }
 
-pub(crate) fn check(engine: &Engine) -> Result<CheckReport, Error> {
+pub(crate) fn check(engine: &Engine, tell: &mut dyn FnMut(Progress)) -> Result<CheckReport, Error> {
     engine.check_usable()?;
     let mut report = CheckReport::default();
     let lead = engine.lead_alone()?;
@@ -75,7 +76,7 @@ pub(crate) fn check(engine: &Engine) -> Result<CheckReport, Error> {
     drop(lead);
     let snapshot = engine.own_snapshot()?;
     no_panic(|| {
-        let counted = check_records(&snapshot, &mut report)?;
+        let counted = check_records(&snapshot, &mut report, tell)?;
         check_expiry(&snapshot, &mut report)?;
         check_counters(&snapshot, &counted, &mut report)
     })?;
@@ -86,8 +87,13 @@ pub(crate) fn check(engine: &Engine) -> Result<CheckReport, Error> {
 fn check_records(
     snapshot: &Snapshot,
     report: &mut CheckReport,
+    tell: &mut dyn FnMut(Progress),
 ) -> Result<BTreeMap<NamespaceId, Tail>, Error> {
     let expiry = snapshot.expiry()?;
+    let mut progress = Progress {
+        done: 0,
+        total: records_stored(snapshot),
+    };
     let mut counted: BTreeMap<NamespaceId, Tail> = BTreeMap::new();
     for row in snapshot.records.range::<&[u8]>(..).map_err(before_commit)? {
         let (key, sealed) = row.map_err(before_commit)?;
@@ -101,6 +107,8 @@ fn check_records(
                 .push("a record has a key that is none".to_owned());
             continue;
         };
+        progress.done += 1;
+        tell(progress);
         let tail = counted.entry(id).or_default();
         tail.records += 1;
         tail.bytes += (key.len() + sealed.len()) as u64;
@@ -127,6 +135,15 @@ fn check_records(
         }
     }
     Ok(counted)
+}
+
+/// About how many records there are. Damaged counters are named later.
+fn records_stored(snapshot: &Snapshot) -> u64 {
+    let namespaces = snapshot.namespaces().unwrap_or_default();
+    let tails = namespaces
+        .iter()
+        .filter_map(|(_, row)| snapshot.tail(NamespaceId(row.id)).ok());
+    tails.map(|tail| tail.records).sum()
 }
 
 fn count_record(tail: &mut Tail, record: &Record) {

@@ -3,6 +3,7 @@
 pub(crate) mod backup;
 pub(crate) mod check;
 pub(crate) mod compaction;
+pub(crate) mod progress;
 pub(crate) mod record_handle;
 pub(crate) mod records;
 pub(crate) mod stats;

@@ -99,13 +99,14 @@ impl Stats {
 
 pub(crate) fn stats(engine: &Engine) -> Result<Stats, Error> {
     let time = engine.holder.read_time();
-    let mut namespaces = engine.read(|snapshot| count(snapshot, time.now))?;
+    let (mut namespaces, stored_fence) = engine.read(|snapshot| count(snapshot, time.now))?;
     for namespace in &mut namespaces {
         let not_stored = engine.holder.events.not_stored(&namespace.name);
         namespace.events.add(not_stored.counts);
     }
     Ok(Stats {
-        fence: engine.holder.highest_fence(),
+        // Other processes give out fences that only their commits tell of.
+        fence: engine.holder.highest_fence().max(stored_fence),
         namespaces,
         file_bytes: engine.storage.file_bytes()?,
         now: time.now,
@@ -126,12 +127,14 @@ struct Unswept {
     bytes: u64,
 }
 
-fn count(snapshot: &Snapshot, now: Timestamp) -> Result<Vec<NamespaceStats>, Error> {
+/// Counts each namespace, and finds the highest fence that is stored.
+fn count(snapshot: &Snapshot, now: Timestamp) -> Result<(Vec<NamespaceStats>, Fence), Error> {
     let unswept = count_unswept(snapshot, now)?;
-    let mut counted = Vec::new();
+    let (mut counted, mut fence) = (Vec::new(), Fence::default());
     for (name, row) in snapshot.namespaces()? {
         let id = NamespaceId(row.id);
         let tail = snapshot.tail(id)?;
+        fence = fence.max(Fence::from_stored(tail.fence));
         let gone = unswept.get(&id).copied().unwrap_or_default();
         let records = tail.records.saturating_sub(gone.records);
         counted.push(NamespaceStats {
@@ -147,7 +150,7 @@ fn count(snapshot: &Snapshot, now: Timestamp) -> Result<Vec<NamespaceStats>, Err
         });
     }
     counted.sort_by(|one, other| one.name.cmp(&other.name));
-    Ok(counted)
+    Ok((counted, fence))
 }
 
 fn count_unswept(

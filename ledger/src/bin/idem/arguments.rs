@@ -33,6 +33,15 @@ Examples:
   idem seen --table webhooks --window 7d evt_17 && ./handle evt_17
   idem seen --table mails --window 24h --json \"$MESSAGE_ID\"";
 
+const OUTBOX_EXAMPLES: &str = "\
+The command runs once for each message, oldest first: the message is its standard input, $IDEM_TOPIC
+and $IDEM_KEY say what and under which key. Exit code 0 removes the message; any other keeps it and
+holds back those of its topic. Each is sent at least once, so hand $IDEM_KEY on.
+
+Examples:
+  idem outbox
+  idem outbox --table mails -- sh -c 'curl -f -H \"Idempotency-Key: $IDEM_KEY\" -d @- $URL'";
+
 /// Makes any command safe to retry: under one key it runs once, and a retry gets the stored
 /// output and exit code instead of a second run.
 #[derive(Debug, Parser)]
@@ -63,8 +72,16 @@ pub(crate) enum Action {
     /// Mark ids as seen, and say which were seen before
     #[command(after_help = SEEN_EXAMPLES)]
     Seen(SeenArguments),
-    /// Count records, claims and bytes, namespace by namespace
+    /// List the messages that wait in outboxes, or send them with a command
+    #[command(after_help = OUTBOX_EXAMPLES, override_usage =
+        "idem outbox [OPTIONS] [-- <COMMAND> [ARG]...]")]
+    Outbox(OutboxArguments),
+    /// Count records, claims, bytes and what callers met, namespace by namespace
     Stats(StatsArguments),
+    /// Say how long results should be kept, from when duplicates really came
+    Advice(AdviceArguments),
+    /// Watch claims, replays, interruptions and sweeps while they happen
+    Watch(WatchArguments),
     /// Remove completed records whose retention is over
     Sweep,
     /// Give free pages back to the file system
@@ -75,6 +92,10 @@ pub(crate) enum Action {
     Backup(BackupArguments),
     /// Print a new key (UUIDv7)
     Newkey,
+    /// Print the completions of a shell
+    Completions(CompletionsArguments),
+    /// Print the manual page
+    Man(ManArguments),
     /// Confirm that the machine's clock is right after it was set far ahead
     ConfirmClock,
     /// Accept that the file is older than what was seen before, as after restoring a backup
@@ -378,4 +399,67 @@ pub(crate) struct BackupArguments {
     /// The new file; an existing one is refused
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OutboxArguments {
+    /// Only this outbox
+    #[arg(long, value_name = "NAME")]
+    pub(crate) table: Option<String>,
+
+    /// At most so many messages of an outbox
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
+    pub(crate) max: usize,
+
+    #[command(flatten)]
+    pub(crate) verify: VerifyArgument,
+
+    #[command(flatten)]
+    pub(crate) form: FormArgument,
+
+    /// The command that sends a message, and its arguments
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AdviceArguments {
+    /// Only for this namespace
+    #[arg(long, value_name = "NAME", conflicts_with = "table")]
+    pub(crate) namespace: Option<String>,
+
+    /// Only for this table of `idem seen`
+    #[arg(long, value_name = "NAME")]
+    pub(crate) table: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) form: FormArgument,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArguments {
+    /// How long to wait between two looks
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "1s")]
+    pub(crate) interval: Duration,
+
+    /// End after so many looks
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) times: Option<u64>,
+
+    #[command(flatten)]
+    pub(crate) form: FormArgument,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArguments {
+    /// The shell
+    #[arg(value_enum, value_name = "SHELL")]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManArguments {
+    /// Write a page for each command into this folder instead
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) dir: Option<PathBuf>,
 }

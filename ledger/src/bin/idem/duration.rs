@@ -42,6 +42,29 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(total_ms))
 }
 
+/// A span in its two largest units, rounded down: what a person would say, and can be read again.
+pub(crate) fn in_words(span: Duration) -> String {
+    let mut left_ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    let mut words = String::new();
+    let mut parts = 0;
+    for (unit, unit_ms) in UNITS {
+        let count = left_ms / unit_ms;
+        if count > 0 && parts < 2 {
+            left_ms %= unit_ms;
+            words.push_str(&count.to_string());
+            words.push_str(unit);
+            parts += 1;
+        } else if parts > 0 {
+            // The two units stand next to each other, or the second is left out.
+            break;
+        }
+    }
+    if words.is_empty() {
+        words += "0ms";
+    }
+    words
+}
+
 fn split_while(text: &str, belongs: impl Fn(char) -> bool) -> (&str, &str) {
     let end = text.find(|letter| !belongs(letter)).unwrap_or(text.len());
     text.split_at(end)
@@ -70,6 +93,23 @@ mod tests {
         ] {
             assert_eq!(parse(text), Ok(Duration::from_millis(ms)), "{text}");
         }
+    }
+
+    #[test]
+    fn spans_in_words_are_short_and_can_be_read_again() {
+        for (ms, words) in [
+            (0, "0ms"),
+            (999, "999ms"),
+            (1_500, "1s500ms"),
+            (86_400_000, "1d"),
+            (93_600_000, "1d2h"),
+            (86_460_000, "1d"),
+            (7 * 86_400_000 + 3 * 86_400_000, "1w3d"),
+        ] {
+            assert_eq!(in_words(Duration::from_millis(ms)), words);
+            assert!(parse(words).is_ok(), "{words}");
+        }
+        assert!(in_words(Duration::MAX).ends_with('d'));
     }
 
     #[test]

@@ -92,6 +92,20 @@ pub(crate) fn check_namespace(name: &str) -> Result<Namespace, Failure> {
         .map_err(|error| Failure::usage(format!("the namespace cannot be used: {error}")))
 }
 
+/// A namespace to look at: also one in which a table keeps its rows.
+pub(crate) fn stored_namespace(name: &str) -> Result<Namespace, Failure> {
+    for (prefix, of_table) in [
+        ("dedup:", Namespace::of_dedup_table as fn(&str) -> Namespace),
+        ("versioned:", Namespace::of_versioned_table),
+        ("outbox:", Namespace::of_outbox),
+    ] {
+        if let Some(table) = name.strip_prefix(prefix) {
+            return Ok(of_table(table));
+        }
+    }
+    check_namespace(name)
+}
+
 pub(crate) fn check_scope(scope: Option<&OsString>) -> Result<(), Failure> {
     let bytes = scope.map_or(&[] as &[u8], |scope| scope.as_bytes());
     match Scope::new(bytes) {

@@ -2,13 +2,14 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
 
 use idempotency_ledger::{NamespaceStats, Policy, RecordFilter, RecordInfo, RecordState, Stats};
 use serde::Serialize;
 
 use crate::arguments::{LsArguments, ShowArguments, StateArgument, StatsArguments};
 use crate::exit::{Exit, Failure};
-use crate::identity::{Identity, check_namespace, check_scope};
+use crate::identity::{Identity, check_scope, stored_namespace};
 use crate::location::Location;
 use crate::output::{Output, Table};
 use crate::record_form::{RecordLine, response_in_words, scope_in_words};
@@ -60,7 +61,7 @@ fn filter_of(arguments: &LsArguments) -> Result<RecordFilter, Failure> {
     check_scope(arguments.scope.as_ref())?;
     let mut filter = RecordFilter::all();
     if let Some(name) = &arguments.namespace {
-        filter = filter.namespace(&check_namespace(name)?);
+        filter = filter.namespace(&stored_namespace(name)?);
     }
     if let Some(state) = arguments.state {
         filter = filter.state(match state {
@@ -173,6 +174,17 @@ struct NamespaceLine<'a> {
     completed: u64,
     bytes: u64,
     expired: u64,
+    replays: u64,
+    in_progress: u64,
+    mismatches: u64,
+    stale: u64,
+    quota: u64,
+    interruptions: u64,
+    late: u64,
+    swept: u64,
+    /// The rules of the newest claim.
+    lease_ms: u64,
+    retention_ms: u64,
 }
 
 /// The last line of `stats --json`: the ledger as a whole, known by having no `namespace`.
@@ -215,7 +227,21 @@ fn namespace_line(namespace: &NamespaceStats) -> NamespaceLine<'_> {
         completed: namespace.completed,
         bytes: namespace.bytes,
         expired: namespace.expired,
+        replays: namespace.events.replays,
+        in_progress: namespace.events.in_progress,
+        mismatches: namespace.events.mismatches,
+        stale: namespace.events.stale,
+        quota: namespace.events.quota,
+        interruptions: namespace.events.interruptions,
+        late: namespace.events.late,
+        swept: namespace.events.swept,
+        lease_ms: span_ms(namespace.policy.lease_span()),
+        retention_ms: span_ms(namespace.policy.retention_span()),
     }
+}
+
+fn span_ms(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn stats_for_people(stats: &Stats, output: &mut Output) -> Result<(), Failure> {
@@ -226,18 +252,32 @@ fn stats_for_people(stats: &Stats, output: &mut Output) -> Result<(), Failure> {
         "COMPLETED",
         "BYTES",
         "EXPIRED",
+        "REPLAYS",
+        "REFUSALS",
+        "INTERRUPTED",
+        "LATE",
+        "SWEPT",
     ]);
     for namespace in &stats.namespaces {
+        let met = namespace.events;
         let counts = [
             namespace.records,
             namespace.claimed,
             namespace.completed,
             namespace.bytes,
             namespace.expired,
+            met.replays,
+            met.refusals(),
+            met.interruptions,
+            met.late,
+            met.swept,
         ];
-        let [records, claimed, completed, bytes, expired] = counts.map(|count| count.to_string());
-        let name = printable(&namespace.name);
-        table.row([name, records, claimed, completed, bytes, expired], output)?;
+        let mut row: [String; 11] = Default::default();
+        row[0] = printable(&namespace.name);
+        for (cell, count) in row[1..].iter_mut().zip(counts) {
+            *cell = count.to_string();
+        }
+        table.row(row, output)?;
     }
     table.print(output)?;
     if let Some(bytes) = stats.file_bytes {

@@ -9,6 +9,7 @@ use idempotency_ledger::{Builder, Error, Ledger, Verify};
 
 use crate::arguments::{VerifyArgument, VerifyWhen};
 use crate::exit::Failure;
+use crate::progress::spinning;
 
 /// The ledger's path, and whether the user named it.
 #[derive(Debug)]
@@ -70,6 +71,11 @@ impl Location {
             }
             Source::Default => None,
         }
+    }
+
+    /// The path for people.
+    pub(crate) fn shown(&self) -> String {
+        self.path.display().to_string()
     }
 
     pub(crate) fn exists(&self) -> bool {
@@ -136,8 +142,8 @@ impl Location {
     }
 
     fn open(&self, builder: Builder) -> Result<Ledger, Failure> {
-        builder
-            .open(&self.path)
+        // Verifying and repairing take as long as reading the file does.
+        spinning("opening the ledger", || builder.open(&self.path))
             .map_err(|error| self.failure(error))
     }
 

@@ -1,12 +1,13 @@
 //! `idem`: makes any shell command safe to retry.
 //!
 //! [`arguments`] is what can be written, [`exit`] how it can end; [`location`] finds and opens the
-//! ledger, [`exec`] runs a command once, [`seen`] marks events, [`inspect`] looks, [`mend`]
-//! changes.
+//! ledger, [`exec`] runs a command once, [`seen`] marks events, [`outbox`] sends messages,
+//! [`inspect`], [`advice`] and [`watch`] look, [`mend`] changes, [`manual`] explains.
 
 #[cfg(not(unix))]
 compile_error!("idem needs Linux or macOS: signals, and descriptors that a command inherits");
 
+mod advice;
 mod arguments;
 mod duration;
 mod exec;
@@ -14,12 +15,16 @@ mod exit;
 mod identity;
 mod inspect;
 mod location;
+mod manual;
 mod mend;
+mod outbox;
 mod output;
+mod progress;
 mod quoting;
 mod record_form;
 mod seen;
 mod speak;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -53,29 +58,32 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<Exit, Failure> {
-    if let Action::Newkey = arguments.action {
-        return new_key();
-    }
-    let location = Location::find(arguments.ledger, |name| std::env::var_os(name))?;
-    match arguments.action {
-        Action::Exec(exec) => exec::run(exec, &location),
-        Action::Ls(ls) => inspect::ls(&ls, &location),
-        Action::Show(show) => inspect::show(show, &location),
-        Action::Resolve(resolve) => mend::resolve(resolve, &location),
-        Action::Forget(forget) => mend::forget(forget, &location),
-        Action::Seen(seen) => seen::run(&seen, &location),
-        Action::Stats(stats) => inspect::stats(&stats, &location),
-        Action::Sweep => mend::sweep(&location),
-        Action::Compact => mend::compact(&location),
-        Action::Check(verify) => mend::check(verify, &location),
-        Action::Backup(backup) => mend::backup(&backup, &location),
+    let Arguments { ledger, action } = arguments;
+    let location = || Location::find(ledger, |name| std::env::var_os(name));
+    match action {
+        // These need no ledger, and so no place for one.
         Action::Newkey => new_key(),
-        Action::ConfirmClock => mend::confirm_clock(&location),
-        Action::AcceptRollback => mend::accept_rollback(&location),
+        Action::Completions(shell) => manual::completions(&shell),
+        Action::Man(man) => manual::man(&man),
+        Action::Exec(exec) => exec::run(exec, &location()?),
+        Action::Ls(ls) => inspect::ls(&ls, &location()?),
+        Action::Show(show) => inspect::show(show, &location()?),
+        Action::Resolve(resolve) => mend::resolve(resolve, &location()?),
+        Action::Forget(forget) => mend::forget(forget, &location()?),
+        Action::Seen(seen) => seen::run(&seen, &location()?),
+        Action::Outbox(outbox) => outbox::run(&outbox, &location()?),
+        Action::Stats(stats) => inspect::stats(&stats, &location()?),
+        Action::Advice(advice) => advice::run(&advice, &location()?),
+        Action::Watch(watch) => watch::run(&watch, &location()?),
+        Action::Sweep => mend::sweep(&location()?),
+        Action::Compact => mend::compact(&location()?),
+        Action::Check(verify) => mend::check(verify, &location()?),
+        Action::Backup(backup) => mend::backup(&backup, &location()?),
+        Action::ConfirmClock => mend::confirm_clock(&location()?),
+        Action::AcceptRollback => mend::accept_rollback(&location()?),
     }
 }
 
-/// Needs no ledger, and so no place for one.
 fn new_key() -> Result<Exit, Failure> {
     let mut output = Output::new();
     output.line(Key::generate().as_str())?;

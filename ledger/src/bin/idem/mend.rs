@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use idempotency_ledger::{Fence, Policy, Resolution, Resolved, Response, Verify};
+use idempotency_ledger::{Error, Fence, Policy, Progress, Resolution, Resolved, Response, Verify};
 
 use crate::arguments::{BackupArguments, ForgetArguments, ResolveArguments, VerifyArgument};
 use crate::exec::{Ending, OUTPUT_BYTES_MAX, Recorder, STORED_BYTES_MAX, Stream};
@@ -12,6 +12,7 @@ use crate::exit::{Exit, Failure};
 use crate::identity::Identity;
 use crate::location::{Location, verify_of};
 use crate::output::Output;
+use crate::progress::{Unit, counting, spinning};
 use crate::speak::say;
 
 /// How many expired records one transaction of `idem sweep` removes.
@@ -102,19 +103,27 @@ pub(crate) fn forget(arguments: ForgetArguments, location: &Location) -> Result<
 /// `idem sweep`: until nothing expired is left.
 pub(crate) fn sweep(location: &Location) -> Result<Exit, Failure> {
     let ledger = location.open_existing(Verify::Never)?;
-    let mut removed = 0;
-    loop {
-        let swept = ledger.sweep(SWEEP_ROWS)?;
-        removed += swept.removed;
-        if !swept.more {
-            return say_result(&format!("{removed} expired records removed"));
+    let stats = ledger.stats()?;
+    let total = stats.namespaces.iter().map(|names| names.expired).sum();
+    let removed = counting("sweeping", Unit::Records, |tell| {
+        let mut removed = 0;
+        loop {
+            let swept = ledger.sweep(SWEEP_ROWS)?;
+            removed += swept.removed;
+            let done = removed as u64;
+            tell(Progress { done, total });
+            if !swept.more {
+                return Ok::<_, Error>(removed);
+            }
         }
-    }
+    })?;
+    say_result(&format!("{removed} expired records removed"))
 }
 
 /// `idem compact`.
 pub(crate) fn compact(location: &Location) -> Result<Exit, Failure> {
-    let compacted = location.open_existing(Verify::Never)?.compact()?;
+    let ledger = location.open_existing(Verify::Never)?;
+    let compacted = spinning("compacting", || ledger.compact())?;
     say_result(&format!(
         "{} bytes before, {} after",
         compacted.bytes_before, compacted.bytes_after
@@ -123,7 +132,8 @@ pub(crate) fn compact(location: &Location) -> Result<Exit, Failure> {
 
 /// `idem check`.
 pub(crate) fn check(verify: VerifyArgument, location: &Location) -> Result<Exit, Failure> {
-    let report = location.open_existing(verify_of(verify))?.check()?;
+    let ledger = location.open_existing(verify_of(verify))?;
+    let report = counting("checking", Unit::Records, |tell| ledger.check_telling(tell))?;
     for problem in &report.problems {
         say(problem);
     }
@@ -140,7 +150,10 @@ pub(crate) fn check(verify: VerifyArgument, location: &Location) -> Result<Exit,
 
 /// `idem backup FILE`.
 pub(crate) fn backup(arguments: &BackupArguments, location: &Location) -> Result<Exit, Failure> {
-    let report = location.open_reading()?.backup(&arguments.file)?;
+    let ledger = location.open_reading()?;
+    let report = counting("copying", Unit::Bytes, |tell| {
+        ledger.backup_telling(&arguments.file, tell)
+    })?;
     say_result(&format!(
         "{} bytes in {}",
         report.bytes,
