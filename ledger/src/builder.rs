@@ -99,7 +99,7 @@ impl Builder {
 
     /// Where the time comes from. Default: the operating system.
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
-        self.0.clock = Arc::new(clock);
+        self.0.clock = Some(Arc::new(clock));
         self
     }
 

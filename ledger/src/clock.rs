@@ -1,7 +1,9 @@
 //! The one door for time: nothing else in the crate reads a clock or waits on one.
 
 use std::fmt;
+use std::future::{Future, poll_fn};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::decision::Timestamp;
@@ -195,6 +197,8 @@ pub(crate) struct Signal(Arc<SignalState>);
 struct SignalState {
     fired: Mutex<bool>,
     changed: Condvar,
+    /// The task that waits for it, where one does.
+    task: Mutex<Option<Waker>>,
 }
 
 /// How a wait ended.
@@ -213,6 +217,22 @@ impl Signal {
     pub(crate) fn fire(&self) {
         *locked(&self.0.fired) = true;
         self.0.changed.notify_all();
+        let task = locked(&self.0.task).take();
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+
+    /// Waits until the signal fires, and takes it, without holding a thread.
+    pub(crate) fn fired(&self) -> impl Future<Output = ()> + '_ {
+        poll_fn(|context| {
+            // Entered before looking: a signal that fires in between is not missed.
+            *locked(&self.0.task) = Some(context.waker().clone());
+            if std::mem::take(&mut *locked(&self.0.fired)) {
+                return Poll::Ready(());
+            }
+            Poll::Pending
+        })
     }
 
     /// Waits until the signal fires, and takes it, or until `clock` has shown `until` (elapsed

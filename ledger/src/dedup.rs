@@ -15,6 +15,7 @@ use crate::decision::{
 use crate::error::{Error, Invalid};
 use crate::events::Event;
 use crate::operation::beginning::now_of;
+use crate::operation::noted::Met;
 use crate::operation::write_txn::WriteTxn;
 use crate::store::engine::Engine;
 use crate::store::group_commit::Patience;
@@ -268,18 +269,23 @@ impl Dedup {
         let id = id_of(id)?;
         txn.check_engine(&self.engine)?;
         let sighting = txn.step(|store| see(store, &self.namespace, &id))?;
-        self.note(&id, sighting);
+        let event = self.event_of(sighting);
+        txn.note_behind_commit(Met::in_namespace(self.namespace.name(), &id, event));
         Ok(sighting)
     }
 
-    /// Takes note of a sighting, for the counts and the advice.
-    fn note(&self, id: &Key, sighting: Sighting) {
-        let event = match sighting {
+    fn event_of(&self, sighting: Sighting) -> Event {
+        match sighting {
             Sighting::First => Event::Claimed,
             Sighting::Repeat { first_seen } => Event::Replayed {
                 delay: self.engine.holder.now().saturating_since(first_seen),
             },
-        };
+        }
+    }
+
+    /// Takes note of a sighting, for the counts and the advice.
+    fn note(&self, id: &Key, sighting: Sighting) {
+        let event = self.event_of(sighting);
         let events = &self.engine.holder.events;
         events.note(self.namespace.name(), id.as_str(), event);
     }

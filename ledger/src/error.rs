@@ -390,6 +390,27 @@ impl From<PolicyError> for Error {
     }
 }
 
+/// What the application's own tables failed with, inside a transaction: so that a closure of
+/// [`Request::transact`](crate::Request::transact) or a step can have one type of error. Nothing
+/// is written by then.
+impl From<redb::Error> for Error {
+    fn from(error: redb::Error) -> Self {
+        before_commit(error)
+    }
+}
+
+impl From<redb::TableError> for Error {
+    fn from(error: redb::TableError) -> Self {
+        before_commit(error)
+    }
+}
+
+impl From<redb::StorageError> for Error {
+    fn from(error: redb::StorageError) -> Self {
+        before_commit(error)
+    }
+}
+
 /// What redb reported while reading, or before a commit: nothing was written.
 pub(crate) fn before_commit(error: impl Into<redb::Error>) -> Error {
     match error.into() {

@@ -12,7 +12,7 @@ use crate::builder::Builder;
 use crate::care::backup::{self, BackupReport};
 use crate::care::check::{self, CheckReport};
 use crate::care::compaction::{self, Compacted};
-use crate::care::progress::Progress;
+use crate::care::progress::{Progress, telling};
 use crate::care::record_handle::RecordHandle;
 use crate::care::records::{RecordFilter, Records};
 use crate::care::stats::{self, Stats};
@@ -60,7 +60,7 @@ use crate::versioned::{Versioned, VersionedTable};
 /// ```
 #[derive(Clone)]
 pub struct Ledger {
-    engine: Arc<Engine>,
+    pub(crate) engine: Arc<Engine>,
 }
 
 impl Ledger {
@@ -172,7 +172,9 @@ impl Ledger {
     /// Begins a read transaction on the ledger's file, for the application's own tables. It sees
     /// the last commit, and keeps nobody from writing.
     ///
-    /// While it lives, pages that it may read are not reused, and [`Ledger::compact`] is refused.
+    /// While it lives, pages that it may read are not reused, and [`Ledger::compact`] and
+    /// [`Ledger::check`] are refused. Begun before a failed commit, it ends in errors: begin
+    /// another.
     ///
     /// ```
     /// use idempotency_ledger::Ledger;
@@ -335,11 +337,14 @@ impl Ledger {
     /// As there.
     pub fn check_telling(&self, mut tell: impl FnMut(Progress)) -> Result<CheckReport, Error> {
         let _span = traced::span("check", 1);
-        check::check(&self.engine, &mut tell)
+        telling(&mut tell, |tell| check::check(&self.engine, tell))
     }
 
     /// Copies the ledger to a new file, which is complete and verified when this returns. The
     /// ledger stays in use; writers wait while the bytes are copied.
+    ///
+    /// A claim in the copy of a shared ledger counts as in progress until its lease is over: the
+    /// locks that tell who lives are beside the original.
     ///
     /// A ledger opened for writing copies the whole file, the application's own tables included;
     /// one opened for reading copies the ledger's tables.
@@ -362,7 +367,9 @@ impl Ledger {
         mut tell: impl FnMut(Progress),
     ) -> Result<BackupReport, Error> {
         let _span = traced::span("backup", 1);
-        backup::backup(&self.engine, path.as_ref(), &mut tell)
+        telling(&mut tell, |tell| {
+            backup::backup(&self.engine, path.as_ref(), tell)
+        })
     }
 
     /// Believes the wall clock after a leap that was not confirmed; see
@@ -400,8 +407,8 @@ impl Ledger {
     /// [`Error`] when the last pages could not be written; what was acknowledged is on disk all
     /// the same.
     pub fn close(self) -> Result<(), Error> {
-        self.engine.store_last_events();
         let _lead = self.engine.lead_alone()?;
+        self.engine.store_last_events();
         self.engine.close()
     }
 

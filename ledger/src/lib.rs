@@ -17,8 +17,16 @@
 //!   is rolled back.
 //! - The effect is elsewhere (a bank, a mail server): [`Request::run`]. On `Err` or a panic the key
 //!   is interrupted, unless the caller says that nothing happened.
-//! - It is spread over threads, callbacks or steps: [`Request::begin`] and its [`Claim`]. A claim
-//!   that is dropped leaves its key interrupted.
+//! - It is several steps, here and elsewhere: [`Request::run_steps`]. The next call goes on behind
+//!   the last step that is done.
+//! - It is spread over threads or callbacks: [`Request::begin`] and its [`Claim`]. A claim that is
+//!   dropped leaves its key interrupted.
+//! - Several belong together: [`Ledger::begin_many`] and [`Ledger::complete_all`].
+//!
+//! Beside operations: [`DedupTable`] for events that count once, [`VersionedTable`] for values that
+//! several writers change, [`OutboxTable`] for messages that go out with a commit. Each blocking
+//! call of an operation has an asynchronous twin (`begin_async`, `run_async`, `transact_async`,
+//! `complete_async` and so on), which holds no thread.
 //!
 //! # Example
 //!
@@ -51,9 +59,15 @@
 //!
 //! - `redb` (default): the store and everything around it. Without it the crate is `no_std` and
 //!   holds the pure [`decision`] core alone.
+//! - `tower`: the HTTP middleware, [`http`](crate::http), for tower and axum.
 //! - `tracing`: spans and events of the crate `tracing`; keys are redacted unless
 //!   [`Builder::show_keys_in_traces`] asks for them.
-//! - `metrics`: what callers meet, as counters of the crate `metrics`, and `Ledger::record_gauges`.
+//! - `metrics`: counters of the crate `metrics` and, by `Ledger::record_gauges`, gauges:
+//!   `idempotency_events_total` (by namespace and event: `claimed`, `claimed_late`,
+//!   `taken_over`, `replayed`, `in_progress`, `interrupted`, `mismatch`, `stale_key`, `quota`,
+//!   `completed`, `released`, `superseded`), `idempotency_swept_records_total`, `idempotency_commits_total`,
+//!   `idempotency_operations_total`; `idempotency_records` (by namespace and state),
+//!   `idempotency_bytes`, `idempotency_file_bytes`, `idempotency_live_claims`.
 //! - `cli`: the command `idem`, which makes any shell command safe to retry. Linux and macOS.
 
 extern crate alloc;
@@ -81,6 +95,8 @@ mod file;
 mod generate;
 #[cfg(feature = "redb")]
 mod holder;
+#[cfg(feature = "tower")]
+pub mod http;
 #[cfg(feature = "redb")]
 mod ledger;
 #[cfg(feature = "metrics")]

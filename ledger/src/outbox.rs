@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::care::record_handle::RecordHandle;
 use crate::decision::{
     Fence, Fingerprint, Key, Namespace, OnInterrupted, Policy, Record, Scope, Timestamp,
 };
@@ -32,10 +33,11 @@ use crate::table_record::{append, check_name, checked_name, id_of};
 const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
 /// What a row costs a batch beside its payload.
 const ROW_BYTES: usize = 512;
-/// How many rows are read at a time.
+/// How many rows are read at a time, and after how many bytes no further one.
 const PAGE_ROWS: usize = 64;
-/// How many rows of topics that are held back one drain looks past.
-const HELD_BACK_ROWS_MAX: usize = 10_000;
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
+/// How many topics may fail in one drain.
+const FAILED_MAX: usize = 256;
 /// The claim of whoever drains; rows have no scope.
 const DRAIN: &str = "drain";
 
@@ -314,14 +316,15 @@ impl Outbox {
     ///
     /// [`Error`].
     pub fn rows(&self, max: usize) -> Result<Vec<OutboxRow>, Error> {
-        self.rows_behind(None, max)
+        self.rows_behind(None, max, usize::MAX)
     }
 
     /// Sends up to `max` rows, oldest first, and removes each one that `deliver` says is sent.
     ///
     /// Where `deliver` fails, the row stays, and the rows of the same topic behind it are held
-    /// back, so that within a topic nothing overtakes. Other topics go on. One caller drains at a
-    /// time, over all threads and processes.
+    /// back, so that within a topic nothing overtakes. Other topics go on: all that waits is looked
+    /// through, until `max` rows are sent or 256 topics have failed. One caller drains at a time,
+    /// over all threads and processes.
     ///
     /// # Errors
     ///
@@ -330,67 +333,98 @@ impl Outbox {
     ///
     /// # Blocking
     ///
-    /// As long as the deliveries run, and for a commit each.
+    /// As long as the deliveries run, for a commit each, and two for the drain. Where nothing
+    /// waits, for none.
     pub fn drain<E>(
         &self,
         max: usize,
         mut deliver: impl FnMut(&OutboxRow) -> Result<(), E>,
     ) -> Result<Drain<E>, Error> {
-        let claim = match self.drain_request()?.begin()? {
-            Begin::Fresh(claim) => claim,
-            Begin::Refused(Refusal::InProgress { retry_after }) => {
-                return Ok(Drain::Busy { retry_after });
-            }
-            // Its holder lives and is late, or somebody ended the claim of a drain by hand.
-            Begin::Interrupted(_) | Begin::Replay(_) | Begin::Refused(_) => {
-                let retry_after = self.namespace.current_policy().retry_hint_span();
-                return Ok(Drain::Busy { retry_after });
-            }
-        };
-        let drained = self.drain_as(&claim, max, &mut deliver)?;
-        match claim.release().map_err(|failed| failed.error) {
-            Ok(()) | Err(EndingError::Superseded) => Ok(Drain::Done(drained)),
-            Err(error) => Err(ledgers_own(error)),
-        }
-    }
-
-    fn drain_request(&self) -> Result<Request, Error> {
-        let (key, namespace) = (id_of(DRAIN)?, self.namespace.clone());
-        let engine = Arc::clone(&self.engine);
-        Ok(Request::new(engine, namespace, key, Fingerprint::NONE).scope(DRAIN))
-    }
-
-    fn drain_as<E>(
-        &self,
-        claim: &Claim,
-        max: usize,
-        deliver: &mut impl FnMut(&OutboxRow) -> Result<(), E>,
-    ) -> Result<Drained<E>, Error> {
         let mut drained = Drained {
             delivered: 0,
             failed: Vec::new(),
             held_back: 0,
             more: false,
         };
+        if self.rows(1)?.is_empty() && !self.is_claimed()? {
+            return Ok(Drain::Done(drained));
+        }
+        let claim = match self.begin_drain()? {
+            Ok(claim) => claim,
+            Err(retry_after) => return Ok(Drain::Busy { retry_after }),
+        };
+        self.drain_as(&claim, max, &mut drained, &mut deliver)?;
+        match claim.release().map_err(|failed| failed.error) {
+            Err(EndingError::Ledger(error)) => Err(error),
+            // Somebody else ended it by hand, or took over: what was sent is sent.
+            Ok(())
+            | Err(
+                EndingError::Superseded
+                | EndingError::DifferentResponse
+                | EndingError::HasCheckpoint
+                | EndingError::StillRunning,
+            ) => Ok(Drain::Done(drained)),
+        }
+    }
+
+    /// The claim of the one who drains, or when to ask again.
+    fn begin_drain(&self) -> Result<Result<Claim, Duration>, Error> {
+        let (key, policy) = (id_of(DRAIN)?, self.namespace.current_policy());
+        let ask = || {
+            let (engine, namespace) = (Arc::clone(&self.engine), self.namespace.clone());
+            let request = Request::new(engine, namespace, key.clone(), Fingerprint::NONE);
+            request.scope(DRAIN).begin()
+        };
+        let begun = match ask()? {
+            // Somebody ended the claim of a drain by hand, as if it were an operation.
+            Begin::Replay(_) => {
+                let engine = Arc::clone(&self.engine);
+                let record = RecordHandle::new(engine, self.namespace.clone(), key.clone());
+                let _ = record.scope(DRAIN).forget()?;
+                ask()?
+            }
+            begun => begun,
+        };
+        Ok(match begun {
+            Begin::Fresh(claim) => Ok(claim),
+            Begin::Refused(Refusal::InProgress { retry_after }) => Err(retry_after),
+            // Its holder lives and is late.
+            Begin::Interrupted(_)
+            | Begin::Replay(_)
+            | Begin::Refused(Refusal::Mismatch | Refusal::Stale { .. } | Refusal::Quota { .. }) => {
+                Err(policy.retry_hint_span())
+            }
+        })
+    }
+
+    fn drain_as<E>(
+        &self,
+        claim: &Claim,
+        max: usize,
+        drained: &mut Drained<E>,
+        deliver: &mut impl FnMut(&OutboxRow) -> Result<(), E>,
+    ) -> Result<(), Error> {
         let mut held_back: HashSet<String> = HashSet::new();
         let mut behind = None;
         loop {
-            let page = self.rows_behind(behind, PAGE_ROWS)?;
-            behind = page.last().map(OutboxRow::fence);
-            let is_last = page.len() < PAGE_ROWS;
+            let page = self.rows_behind(behind, PAGE_ROWS, PAGE_BYTES)?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            behind = Some(last.fence());
             for row in page {
                 if held_back.contains(row.topic()) {
                     drained.held_back += 1;
                     continue;
                 }
-                let tried = drained.delivered + drained.failed.len();
-                if tried == max || drained.held_back >= HELD_BACK_ROWS_MAX {
+                let is_enough = drained.delivered >= max || drained.failed.len() >= FAILED_MAX;
+                if is_enough || !self.keep_claim(claim)? {
                     drained.more = true;
-                    return Ok(drained);
+                    return Ok(());
                 }
-                if !self.keep_claim(claim)? {
-                    drained.more = true;
-                    return Ok(drained);
+                // Discarded since the page was read, it is not sent any more.
+                if !self.waits(&row)? {
+                    continue;
                 }
                 match deliver(&row) {
                     Ok(()) => {
@@ -404,10 +438,27 @@ impl Outbox {
                     }
                 }
             }
-            if is_last {
-                return Ok(drained);
-            }
         }
+    }
+
+    /// Whether somebody drains, or died while draining: then that is tidied up.
+    fn is_claimed(&self) -> Result<bool, Error> {
+        let scope = Scope::new(DRAIN).map_err(|error| Error::Invalid(Invalid::Scope(error)))?;
+        self.is_there(&id_of(DRAIN)?, &scope)
+    }
+
+    fn waits(&self, row: &OutboxRow) -> Result<bool, Error> {
+        self.is_there(&row_id(row.fence), &Scope::NONE)
+    }
+
+    fn is_there(&self, id: &Key, scope: &Scope) -> Result<bool, Error> {
+        let engine = &*self.engine;
+        engine.read(|snapshot| {
+            let Some(number) = engine.namespace_id(snapshot, self.namespace.name())? else {
+                return Ok(false);
+            };
+            Ok(snapshot.get(&record_key(number, id, scope))?.is_some())
+        })
     }
 
     /// Whether the caller still drains. A lease of which less than half is left is renewed.
@@ -481,22 +532,29 @@ impl Outbox {
             })
     }
 
-    fn rows_behind(&self, behind: Option<Fence>, max: usize) -> Result<Vec<OutboxRow>, Error> {
+    fn rows_behind(
+        &self,
+        behind: Option<Fence>,
+        max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<OutboxRow>, Error> {
         let engine = &*self.engine;
         engine.read(|snapshot| {
             let Some(number) = engine.namespace_id(snapshot, self.namespace.name())? else {
                 return Ok(Vec::new());
             };
             let behind = behind.map(|fence| record_key(number, &row_id(fence), &Scope::NONE));
-            let mut rows = Vec::new();
+            let (mut rows, mut bytes) = (Vec::new(), 0);
             snapshot.visit(number, behind.as_deref(), |record_key, record| {
                 if rows.len() == max {
                     return Ok(false);
                 }
                 if is_row(record_key, number) {
-                    rows.push(row_of(&record)?);
+                    let row = row_of(&record)?;
+                    bytes += row.payload().len();
+                    rows.push(row);
                 }
-                Ok(rows.len() < max)
+                Ok(rows.len() < max && bytes < bytes_max)
             })?;
             Ok(rows)
         })
@@ -562,14 +620,4 @@ fn row_of(record: &Record) -> Result<OutboxRow, Error> {
         pushed_at: completed.completed_at,
         message,
     })
-}
-
-fn ledgers_own(error: EndingError) -> Error {
-    match error {
-        EndingError::Ledger(error) => error,
-        EndingError::Superseded
-        | EndingError::DifferentResponse
-        | EndingError::HasCheckpoint
-        | EndingError::StillRunning => unreachable!("a drain has no checkpoint and no child"),
-    }
 }

@@ -361,8 +361,8 @@ impl<T: StoredValue> Versioned<T> {
     }
 
     /// Reads, changes and writes, again where somebody else was faster, at most `tries` times. Of
-    /// any number of writers one gets through each time, so with as many tries as there are writers
-    /// nobody gives up.
+    /// any number of writers one gets through each time, so with as many tries as there are writes
+    /// under way nobody gives up. Writers that come back at once count each time they come.
     ///
     /// `change` runs outside of any transaction, once for each try, and gets `None` where nothing
     /// is stored; it must have no effect of its own.

@@ -229,7 +229,7 @@ fn traces_tell_what_callers_met_and_keep_keys_to_themselves() {
     let lines = traced(false, || history(false));
     for (level, what) in [
         ("DEBUG", "claimed"),
-        ("DEBUG", "in progress"),
+        ("DEBUG", "in_progress"),
         ("WARN", "interrupted"),
         ("WARN", "superseded"),
         ("DEBUG", "completed"),
@@ -258,7 +258,7 @@ fn metrics_count_what_callers_met() {
     let lines = metered(false, || history(false));
     for event in [
         "claimed",
-        "in progress",
+        "in_progress",
         "interrupted",
         "superseded",
         "replayed",
@@ -284,4 +284,49 @@ fn neither_can_fail_an_operation() {
     let metered = metered(true, || history(false));
     assert_eq!(traced.all(), Vec::<String>::new());
     assert!(metered.all().iter().all(|line| line.contains(" is ")));
+}
+
+/// A subscriber that asks the ledger while it is told of a commit.
+struct Nosy(Arc<Mutex<Option<Ledger>>>, Lines);
+
+impl Subscriber for Nosy {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target().starts_with("idempotency_ledger") && metadata.is_span()
+    }
+
+    fn new_span(&self, span: &Attributes<'_>) -> Id {
+        let mut fields = Written(String::new());
+        span.record(&mut fields);
+        let ledger = self.0.lock().expect("no panic").take();
+        if let Some(ledger) = ledger
+            && fields.0.contains("commit")
+        {
+            self.1.push(format!("{:?}", ledger.sweep(1)));
+        }
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _span: &Id, _values: &Record<'_>) {}
+    fn record_follows_from(&self, _span: &Id, _follows: &Id) {}
+    fn event(&self, _event: &Event<'_>) {}
+    fn enter(&self, _span: &Id) {}
+    fn exit(&self, _span: &Id) {}
+}
+
+#[test]
+fn a_subscriber_that_writes_during_a_commit_is_told_that_it_would_wait_for_itself() {
+    let ledger = Ledger::in_memory().expect("opens");
+    let (asked, lines) = (Arc::new(Mutex::new(None)), Lines::default());
+    let nosy = Nosy(Arc::clone(&asked), lines.clone());
+    tracing::subscriber::with_default(nosy, || {
+        let key = Key::new("a").expect("a key");
+        let request = ledger.operation(PAYMENTS, &key, Fingerprint::NONE);
+        // Only the span of the commit is told behind this.
+        let Begin::Fresh(claim) = request.begin().expect("works") else {
+            panic!("the key is new");
+        };
+        *asked.lock().expect("no panic") = Some(ledger.clone());
+        claim.complete("ok").expect("stored");
+    });
+    lines.assert_has(&["WouldDeadlock"]);
 }

@@ -9,6 +9,7 @@ use idempotency_ledger::{
     RecordInfo, Refusal, Resolution, Resolved,
 };
 use idempotency_tests::storage::{Disk, Fate, Step, Watched};
+use idempotency_tests::workload::await_queue;
 use idempotency_tests::{
     Expect, PAYMENTS, START, asked, begin, clock, in_memory, key, seconds, until,
 };
@@ -499,4 +500,20 @@ fn a_holder_that_completes_while_somebody_looks_is_not_taken_for_gone() {
             assert!(looking.join().expect("no panic"), "{text}");
         });
     }
+}
+
+#[test]
+fn a_kept_lease_is_let_go_while_the_same_thread_holds_the_writer() {
+    let (ledger, clock) = in_memory();
+    let claim = begin(&ledger, "a").fresh();
+    let txn = ledger.write().expect("begins");
+    let kept = claim.keep_alive();
+    until("it waits for its next third", || clock.waiting() == 1);
+    clock.advance(seconds(21));
+    await_queue(&ledger, 1);
+    // It would wait for the writer, and the writer for it.
+    drop(kept);
+    claim.complete_in(&txn, "charged").expect("stored");
+    let _ = txn.commit().expect("commits");
+    assert_eq!(begin(&ledger, "a").replay().response().bytes(), b"charged");
 }

@@ -8,7 +8,7 @@ use idempotency_ledger::{
     Response,
 };
 use idempotency_tests::workload::SHORT;
-use idempotency_tests::{Expect, PAYMENTS, asked, begin, in_memory, key, seconds, until};
+use idempotency_tests::{Expect, PAYMENTS, asked, begin, cases, in_memory, key, seconds, until};
 use proptest::prelude::*;
 
 const REPEATABLE: Namespace =
@@ -338,6 +338,74 @@ fn who_waits_for_one_key_of_a_group_gets_its_answer() {
     });
 }
 
+#[test]
+fn a_group_keeps_its_namespaces_within_their_quotas() {
+    let (ledger, _clock) = in_memory();
+    let bytes = Namespace::new("bytes").policy(Policy::DEFAULT.bytes_max(200));
+    let standings = refused(
+        ledger
+            .begin_many(&requests(&ledger, &bytes, &["a", "b", "c", "d"]))
+            .expect("works"),
+    );
+    let room = standings
+        .iter()
+        .take_while(|standing| matches!(standing, KeyStanding::Claimable))
+        .count();
+    // One by one they would get just as far.
+    let alone = ["a", "b", "c", "d"]
+        .iter()
+        .take_while(|text| {
+            let request = ledger.operation(bytes.clone(), &key(text), asked());
+            matches!(request.begin().expect("works"), Begin::Fresh(_))
+        })
+        .count();
+    assert_eq!((room, alone), (alone, room));
+    assert!((1..4).contains(&room), "{room}");
+}
+
+#[test]
+fn what_a_group_takes_over_is_not_swept_to_make_room_for_the_rest() {
+    let (ledger, clock) = in_memory();
+    let policy = Policy::DEFAULT
+        .on_interrupted(OnInterrupted::Rerun)
+        .forget_interrupted_after(seconds(10))
+        .records_max(1);
+    let small = Namespace::new("small").policy(policy);
+    drop(
+        ledger
+            .operation(small.clone(), &key("a"), asked())
+            .begin()
+            .expect("works")
+            .fresh(),
+    );
+    clock.advance(seconds(100));
+    let both = requests(&ledger, &small, &["a", "b"]);
+    let standings = refused(ledger.begin_many(&both).expect("works"));
+    assert!(matches!(
+        standings[..],
+        [
+            KeyStanding::Claimable,
+            KeyStanding::Refused(Refusal::Quota { .. })
+        ]
+    ));
+    assert_eq!(ledger.stats().expect("counts").records(), 1);
+}
+
+#[test]
+fn groups_in_use_remove_as_much_as_they_add() {
+    let (ledger, clock) = in_memory();
+    for round in 0..20 {
+        let names: Vec<String> = (0..256).map(|number| format!("{round}-{number}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let all = requests(&ledger, &SHORT, &names);
+        let claims = fresh(ledger.begin_many(&all).expect("works"));
+        complete_all(&ledger, claims, "done").expect("stored");
+        clock.advance(seconds(2));
+    }
+    let expired = ledger.stats().expect("counts").namespaces[0].expired;
+    assert!(expired <= 256, "{expired} wait for a sweep");
+}
+
 /// What a key is before the group begins.
 #[derive(Clone, Copy, Debug)]
 enum Before {
@@ -359,7 +427,7 @@ fn before() -> impl Strategy<Value = Before> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(cases(200))]
 
     /// Whatever the keys are: all or nothing, and the reasons are those that each would get alone.
     #[test]

@@ -31,6 +31,7 @@ mod steps;
 mod sweeping;
 mod time;
 mod transactions;
+mod twins;
 mod values;
 mod vectors;
 mod versions;

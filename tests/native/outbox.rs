@@ -8,11 +8,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use idempotency_ledger::{
     Drain, Drained, Error, Invalid, Key, Ledger, Namespace, Outbox, OutboxRow, OutboxTable,
-    RecordFilter, Verify,
+    RecordFilter, Resolution, Resolved, Verify,
 };
 use idempotency_tests::storage::{Disk, Survivors, Watched};
 use idempotency_tests::workload::{BALANCES, View, deposit};
-use idempotency_tests::{clock, in_memory, seconds};
+use idempotency_tests::{cases, clock, in_memory, seconds};
 use proptest::prelude::*;
 
 use crate::child::Child;
@@ -346,7 +346,7 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(100))]
+    #![proptest_config(cases(100))]
 
     /// Against a plain queue: the same rows in the same order, the same ones sent.
     #[test]
@@ -380,13 +380,17 @@ proptest! {
                         sent.push(u32::from_be_bytes(row.payload().try_into().expect("four")));
                         Ok(())
                     }));
-                    let (mut expected, mut bounced) = (Vec::new(), 0);
+                    let (mut expected, mut bounced, mut is_over) = (Vec::new(), 0, false);
                     queue.retain(|(topic, number)| {
-                        if *topic == bounces {
-                            bounced += usize::from(bounced == 0 && expected.len() < max);
+                        if bounced > 0 && *topic == bounces {
                             return true;
                         }
-                        if expected.len() + bounced >= max {
+                        is_over |= expected.len() >= max;
+                        if is_over {
+                            return true;
+                        }
+                        if *topic == bounces {
+                            bounced += 1;
                             return true;
                         }
                         expected.push(*number);
@@ -428,4 +432,77 @@ fn a_backup_and_a_listing_hold_the_rows() {
     );
     let filter = RecordFilter::all().namespace(&Namespace::of_outbox("mails"));
     assert_eq!(ledger.records(filter).expect("reads").count(), 3);
+}
+
+#[test]
+fn topics_that_fail_starve_no_other_and_none_waits_behind_a_long_one() {
+    let (ledger, _clock) = in_memory();
+    let outbox = ledger.outbox(MAILS);
+    for number in 0..65 {
+        outbox
+            .push("bad", format!("{number}").as_bytes())
+            .expect("pushed");
+    }
+    for topic in ["worse", "worst", "good"] {
+        outbox.push(topic, b"1").expect("pushed");
+    }
+    // Two pages of what is held back, and more failures than deliveries are asked for.
+    let drained = done(outbox.drain(1, |row| match row.topic() {
+        "good" => Ok(()),
+        _ => Err("no"),
+    }));
+    assert_eq!((drained.delivered, drained.failed.len()), (1, 3));
+    assert_eq!((drained.held_back, drained.more), (64, false));
+    let nothing = done(outbox.drain(0, |_| Ok::<_, Infallible>(())));
+    assert_eq!((nothing.delivered, nothing.more), (0, true));
+}
+
+#[test]
+fn a_drain_looks_first_and_writes_nothing_where_nothing_waits() {
+    let (ledger, _clock) = in_memory();
+    let drained = done(ledger.outbox(MAILS).drain(10, |_| Ok::<_, Infallible>(())));
+    assert_eq!((drained.delivered, drained.more), (0, false));
+    let stats = ledger.stats().expect("counts");
+    assert_eq!((stats.commits, stats.namespaces.len()), (0, 0));
+}
+
+#[test]
+fn what_is_discarded_during_a_drain_is_not_sent_any_more() {
+    let (ledger, _clock) = in_memory();
+    let outbox = ledger.outbox(MAILS);
+    push_all(&ledger);
+    let second = outbox.rows(2).expect("reads").remove(1);
+    let drained = done(outbox.drain(10, |row| {
+        assert_ne!(row.key(), second.key());
+        if row.topic() == "ann" {
+            assert!(outbox.discard(&second).expect("works"));
+            outbox.push("late", b"1").expect("pushed");
+        }
+        Ok::<_, Infallible>(())
+    }));
+    assert_eq!(
+        drained.delivered, 3,
+        "the first, the third, and the one that came meanwhile"
+    );
+}
+
+#[test]
+fn a_drain_that_was_ended_by_hand_blocks_nobody() {
+    let (ledger, _clock) = in_memory();
+    let outbox = ledger.outbox(MAILS);
+    push_all(&ledger);
+    let died = catch_unwind(AssertUnwindSafe(|| {
+        outbox.drain(1, |_| -> Result<(), Infallible> {
+            panic!("in the delivery")
+        })
+    }));
+    assert!(died.is_err());
+    let drain = Key::new("drain").expect("a key");
+    let record = ledger
+        .record(Namespace::of_outbox("mails"), &drain)
+        .scope("drain");
+    let resolution = Resolution::Completed("by hand".into());
+    assert_eq!(record.resolve(resolution).expect("works"), Resolved::Done);
+    let drained = done(outbox.drain(10, |_| Ok::<_, Infallible>(())));
+    assert_eq!(drained.delivered, 3);
 }

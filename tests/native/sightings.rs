@@ -7,7 +7,7 @@ use idempotency_ledger::{
     DedupTable, Error, Invalid, KeyError, Ledger, ManualClock, Namespace, Sighting,
 };
 use idempotency_tests::storage::{Disk, Watched};
-use idempotency_tests::{clock, in_memory, seconds};
+use idempotency_tests::{cases, clock, in_memory, seconds};
 use proptest::prelude::*;
 
 const SHOP: DedupTable = DedupTable::new("webhooks/shop", DedupTable::FIVE_MINUTES);
@@ -232,7 +232,7 @@ fn sightings_are_counted_swept_and_checked_like_every_record() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(cases(64))]
 
     /// Against a plain model: a map from table and id to the first sighting within its window.
     #[test]

@@ -6,12 +6,12 @@ use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use idempotency_ledger::{
-    EndingError, Error, Invalid, Key, Ledger, ManualClock, Outcome, Policy, RunError, StepError,
-    StoredValue, Verify,
+    BeginIn, EndingError, Error, Invalid, Key, Ledger, ManualClock, Outcome, Policy, RunError,
+    StepError, Steps, StoredValue, Verify, WriteTxn,
 };
 use idempotency_tests::storage::{Disk, Survivors, Watched};
 use idempotency_tests::workload::BALANCES;
-use idempotency_tests::{Expect, PAYMENTS, asked, begin, clock, in_memory, key, seconds};
+use idempotency_tests::{Expect, PAYMENTS, asked, begin, clock, in_memory, key, seconds, until};
 use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
 
@@ -437,4 +437,149 @@ fn a_step_inside_is_superseded_by_who_took_over_and_rolled_back() {
         )))
     ));
     assert_eq!(balance(&ledger), 0);
+}
+
+#[test]
+fn behind_an_unknown_commit_nothing_more_runs_and_the_next_call_finds_out() {
+    for number in 0..12 {
+        let rig = Rig::new();
+        let ran = RefCell::new(0);
+        let request = || rig.ledger.operation(PAYMENTS, &key("k"), asked());
+        let book = |steps: &mut Steps| {
+            steps.inside("book", |txn| {
+                *ran.borrow_mut() += 1;
+                let mut balances = txn.open_table(BALANCES).expect("opens");
+                let old = balances.get("a").expect("reads").map_or(0, |it| it.value());
+                balances.insert("a", old + 25).expect("inserts");
+                Ok::<_, &str>(Number(old + 25))
+            })
+        };
+        let first = request().run_steps(|steps| {
+            steps.outside("ask", |_| Ok(Number(1)))?;
+            rig.storage.fail_once(number, ErrorKind::Other);
+            let stubborn = (0..3).map(|_| book(steps)).find(Result::is_ok);
+            rig.storage.heal();
+            stubborn.unwrap_or(Err(StepError::Failed("it gave up")))
+        });
+        let second = request().run_steps(|steps| {
+            steps.outside("ask", |_| -> Result<Number, &str> { panic!("it is done") })?;
+            book(steps)
+        });
+        assert!(second.is_ok(), "{number}: {first:?}, then {second:?}");
+        assert_eq!(
+            balance(&rig.ledger),
+            25,
+            "{number}: booked once, tried {} times",
+            ran.borrow()
+        );
+    }
+}
+
+#[test]
+fn a_step_that_could_not_begin_or_panicked_is_not_passed_over() {
+    let clock = clock();
+    let builder = Ledger::builder().clock(clock.clone());
+    let ledger = builder.busy_timeout(seconds(1)).in_memory().expect("opens");
+    let request = |text: &str| ledger.operation(PAYMENTS, &key(text), asked());
+    let after = |steps: &mut Steps| steps.outside("send", |_| Ok::<_, &str>(Number(2)));
+    let busy = request("busy").run_steps(|steps| {
+        std::thread::scope(|scope| {
+            let (held, is_held) = std::sync::mpsc::channel();
+            let (over, is_over) = std::sync::mpsc::channel::<()>();
+            let ledger = &ledger;
+            scope.spawn(move || {
+                let txn = ledger.write().expect("begins");
+                held.send(()).expect("somebody listens");
+                let _ = is_over.recv();
+                txn.abort();
+            });
+            is_held.recv().expect("it begins");
+            scope.spawn(|| {
+                until("it waits for the writer", || clock.waiting() == 1);
+                clock.advance(seconds(1));
+            });
+            let refused = steps.inside("book", |_| Ok::<_, &str>(Number(1)));
+            assert!(
+                matches!(
+                    &refused,
+                    Err(StepError::Ending(EndingError::Ledger(Error::Busy { .. })))
+                ),
+                "{refused:?}"
+            );
+            drop(over);
+        });
+        after(steps)
+    });
+    let Err(RunError::Operation(StepError::OutOfOrder { expected, .. })) = busy else {
+        panic!("the booking was passed over: {busy:?}");
+    };
+    assert_eq!(expected, "book");
+    let panicked = request("panicked").run_steps(|steps| {
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            steps.outside("charge", |_| -> Result<Number, &str> {
+                panic!("in the step")
+            })
+        }));
+        assert!(caught.is_err());
+        after(steps)
+    });
+    assert!(matches!(
+        panicked,
+        Err(RunError::Operation(StepError::OutOfOrder { .. }))
+    ));
+}
+
+#[test]
+fn a_claim_kept_inside_a_step_or_a_transaction_is_refused() {
+    let (ledger, _clock) = in_memory();
+    let keep = |txn: &WriteTxn<'_>| match ledger
+        .operation(PAYMENTS, &key("other"), asked())
+        .begin_in(txn)
+    {
+        Ok(BeginIn::Fresh(claim)) => claim.keep(),
+        other => panic!("{other:?}"),
+    };
+    let ran = ledger
+        .operation(PAYMENTS, &key("k"), asked())
+        .run_steps(|steps| {
+            steps.inside("keep", |txn| {
+                keep(txn);
+                Ok::<_, &str>(Number(1))
+            })
+        });
+    assert!(matches!(
+        ran,
+        Err(RunError::Operation(StepError::Ending(EndingError::Ledger(
+            Error::Unsupported { .. }
+        ))))
+    ));
+    let request = ledger.operation(PAYMENTS, &key("l"), asked());
+    let transacted = request.transact_bytes(|_, txn| {
+        keep(txn);
+        Ok::<_, &str>("done")
+    });
+    assert!(matches!(
+        transacted,
+        Err(RunError::Ledger(Error::Unsupported { .. }))
+    ));
+    drop(begin(&ledger, "other").fresh());
+}
+
+#[test]
+fn resuming_has_no_more_patience_than_its_caller() {
+    let (ledger, clock) = in_memory();
+    let held = begin(&ledger, "order").fresh();
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            let request = ledger.operation(PAYMENTS, &key("order"), asked());
+            request
+                .wait(seconds(5))
+                .run_steps(|steps| steps.outside("a", |_| Ok::<_, &str>(Number(1))))
+        });
+        until("it waits", || clock.waiting() == 1);
+        clock.advance(seconds(5));
+        let refused = waiter.join().expect("no panic");
+        assert!(matches!(refused, Err(RunError::Refused(_))), "{refused:?}");
+    });
+    drop(held);
 }

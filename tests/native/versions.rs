@@ -9,7 +9,7 @@ use idempotency_ledger::{
     Update, Version, VersionedTable,
 };
 use idempotency_tests::storage::Disk;
-use idempotency_tests::{PAYMENTS, asked, clock, in_memory, key, seconds};
+use idempotency_tests::{PAYMENTS, asked, cases, clock, in_memory, key, seconds};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -282,7 +282,7 @@ fn an_aborted_transaction_leaves_no_value_and_tables_of_other_kinds_do_not_meet(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(cases(64))]
 
     /// Against a plain map of values and versions.
     #[test]

@@ -15,6 +15,16 @@ use idempotency_ledger::{
     Refusal, Replay, Stats, Ticket, Timestamp,
 };
 
+/// Random cases, without a file beside the sources for those that fail: their input is printed.
+#[must_use]
+pub fn cases(count: u32) -> proptest::test_runner::Config {
+    proptest::test_runner::Config {
+        cases: count,
+        failure_persistence: None,
+        ..proptest::test_runner::Config::default()
+    }
+}
+
 /// A namespace under the default policy.
 pub const PAYMENTS: Namespace = Namespace::new("payments");
 

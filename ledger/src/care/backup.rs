@@ -65,7 +65,7 @@ pub(crate) fn backup(
                 copy_file(engine, file, tell)?;
                 settle(target)
             }
-            Rights::ReadOnly => copy_tables(engine, target),
+            Rights::ReadOnly => copy_tables(engine, target, tell),
         }
     })?;
     match published {
@@ -127,7 +127,16 @@ fn settle(copy: File) -> Result<(), Error> {
 }
 
 /// Copies the ledger's tables from a snapshot, for a handle that may not hold the writer.
-fn copy_tables(engine: &Engine, target: File) -> Result<(), Error> {
+fn copy_tables(engine: &Engine, target: File, tell: &mut dyn FnMut(Progress)) -> Result<(), Error> {
+    let mut progress = Progress {
+        done: 0,
+        total: engine.storage.file_bytes()?.unwrap_or_default(),
+    };
+    let mut tell = |bytes: usize| {
+        progress.done += bytes as u64;
+        progress.total = progress.total.max(progress.done);
+        tell(progress);
+    };
     let base = engine.base()?;
     let source = match &*base {
         Base::Owned(database) => database.begin_read(),
@@ -141,11 +150,11 @@ fn copy_tables(engine: &Engine, target: File) -> Result<(), Error> {
             .create_with_backend(backend)
             .map_err(before_commit)?;
         let transaction = copy.begin_write().map_err(before_commit)?;
-        copy_table(&source, &transaction, META)?;
-        copy_table(&source, &transaction, NAMESPACES)?;
-        copy_table(&source, &transaction, RECORDS)?;
-        copy_table(&source, &transaction, EXPIRY)?;
-        copy_table(&source, &transaction, EVENTS)?;
+        copy_table(&source, &transaction, META, &mut tell)?;
+        copy_table(&source, &transaction, NAMESPACES, &mut tell)?;
+        copy_table(&source, &transaction, RECORDS, &mut tell)?;
+        copy_table(&source, &transaction, EXPIRY, &mut tell)?;
+        copy_table(&source, &transaction, EVENTS, &mut tell)?;
         transaction.commit().map_err(in_commit)?;
         copy.close().map_err(before_commit)
     })
@@ -155,6 +164,7 @@ fn copy_table<V: Value + 'static>(
     source: &ReadTransaction,
     target: &redb::WriteTransaction,
     definition: TableDefinition<'_, &'static [u8], V>,
+    tell: &mut dyn FnMut(usize),
 ) -> Result<(), Error> {
     let table = match source.open_table(definition) {
         Err(redb::TableError::TableDoesNotExist(_)) => return Ok(()),
@@ -165,6 +175,7 @@ fn copy_table<V: Value + 'static>(
         let (key, value) = row.map_err(before_commit)?;
         copy.insert(key.value(), value.value())
             .map_err(before_commit)?;
+        tell(key.value().len() + V::as_bytes(&value.value()).as_ref().len());
     }
     Ok(())
 }

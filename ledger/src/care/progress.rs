@@ -1,5 +1,7 @@
 //! How far long work is.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
 /// How far long work is; told to the closure of
 /// [`Ledger::check_telling`](crate::Ledger::check_telling) and
 /// [`Ledger::backup_telling`](crate::Ledger::backup_telling).
@@ -22,4 +24,22 @@ pub struct Progress {
     pub done: u64,
     /// How much there is in all, as far as it is known.
     pub total: u64,
+}
+
+/// Runs work that tells how far it is. A panic of the teller is passed on behind the work, which it
+/// neither stops nor looks like.
+pub(crate) fn telling<T>(
+    tell: &mut dyn FnMut(Progress),
+    work: impl FnOnce(&mut dyn FnMut(Progress)) -> T,
+) -> T {
+    let mut panicked = None;
+    let done = work(&mut |progress| {
+        if panicked.is_none() {
+            panicked = catch_unwind(AssertUnwindSafe(|| tell(progress))).err();
+        }
+    });
+    match panicked {
+        None => done,
+        Some(panic) => resume_unwind(panic),
+    }
 }

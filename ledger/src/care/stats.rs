@@ -99,11 +99,16 @@ impl Stats {
 
 pub(crate) fn stats(engine: &Engine) -> Result<Stats, Error> {
     let time = engine.holder.read_time();
-    let (mut namespaces, stored_fence) = engine.read(|snapshot| count(snapshot, time.now))?;
-    for namespace in &mut namespaces {
-        let not_stored = engine.holder.events.not_stored(&namespace.name);
-        namespace.events.add(not_stored.counts);
-    }
+    let events = &engine.holder.events;
+    let (namespaces, stored_fence) = events.consistently(|| {
+        let (mut namespaces, fence) = engine.read(|snapshot| count(snapshot, time.now))?;
+        for namespace in &mut namespaces {
+            namespace
+                .events
+                .add(events.not_stored(&namespace.name).counts);
+        }
+        Ok((namespaces, fence))
+    })?;
     Ok(Stats {
         // Other processes give out fences that only their commits tell of.
         fence: engine.holder.highest_fence().max(stored_fence),
@@ -146,7 +151,7 @@ fn count(snapshot: &Snapshot, now: Timestamp) -> Result<(Vec<NamespaceStats>, Fe
             bytes: tail.bytes.saturating_sub(gone.bytes),
             expired: gone.records,
             policy: row.stored_policy(),
-            events: snapshot.noted(id)?.unwrap_or_default().counts,
+            events: snapshot.noted_or_none(id)?.counts,
         });
     }
     counted.sort_by(|one, other| one.name.cmp(&other.name));

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::decision::Namespace;
 use crate::error::Error;
+use crate::events::Noted;
 use crate::events::delays::Delays;
 use crate::store::engine::Engine;
 
@@ -126,11 +127,11 @@ pub(crate) fn retention_advice(
     let stored =
         engine.read(
             |snapshot| match engine.namespace_id(snapshot, namespace.name())? {
-                Some(id) => snapshot.noted(id),
-                None => Ok(None),
+                Some(id) => snapshot.noted_or_none(id),
+                None => Ok(Noted::default()),
             },
         )?;
-    let mut noted = stored.unwrap_or_default();
+    let mut noted = stored;
     noted.add(&engine.holder.events.not_stored(namespace.name()));
     Ok(advise(
         &noted.delays,

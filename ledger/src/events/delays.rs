@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 /// Two significant digits: a bucket is at most 0.8 % wide, and its middle at most 0.4 % off. A
 /// day of milliseconds then takes at most 2,500 buckets, of which those in use are stored.
 const DIGITS: u8 = 2;
-/// Longer delays are counted as this one: 49 days are above any sensible retention's half.
+/// Longer delays are in the bucket of this one: 139 years, as after a clock that leapt.
 const DELAY_MS_MAX: u64 = 1 << 42;
 
 /// A histogram of delays, in milliseconds.
@@ -24,6 +24,7 @@ pub(crate) type Bucket = (u64, u64);
 impl Delays {
     pub(crate) fn record(&mut self, delay: Duration) {
         let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        self.max_ms = self.max_ms.max(delay_ms);
         self.record_many(delay_ms.min(DELAY_MS_MAX), 1);
     }
 

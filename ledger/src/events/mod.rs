@@ -14,6 +14,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::clock::locked;
+use crate::error::Error;
 use crate::metered;
 use crate::traced;
 
@@ -23,6 +24,9 @@ use drift::PolicyDrift;
 
 /// Namespaces are few; names made from data are not counted beyond this.
 const NAMESPACES_MAX: usize = 4_096;
+
+/// How often somebody looks again who wants counts of one moment.
+const READ_TRIES: u32 = 8;
 
 /// What a caller met, or did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,8 +121,10 @@ pub(crate) struct Events {
 /// How the transaction ended that events rode along with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ride {
-    /// It is on disk, or may be.
+    /// It is on disk.
     Arrived,
+    /// It may be on disk.
+    Unknown,
     /// Nothing of it is on disk.
     RolledBack,
 }
@@ -128,6 +134,8 @@ struct Since {
     waiting: ByName,
     /// What the transaction that runs now has in it.
     riding: ByName,
+    /// How often something arrived: who adds up what is stored and what is not looks at it twice.
+    arrivals: u64,
     /// What it removes, for traces and metrics.
     swept: Vec<(String, u64)>,
 }
@@ -175,7 +183,9 @@ impl Events {
         let riding = std::mem::take(&mut since.riding);
         let swept = std::mem::take(&mut since.swept);
         match ride {
+            Ride::Unknown => {}
             Ride::Arrived => {
+                since.arrivals += 1;
                 drop(since);
                 for (namespace, records) in swept {
                     traced::swept(&namespace, records);
@@ -209,6 +219,21 @@ impl Events {
     /// The newest drift of each namespace that had one.
     pub(crate) fn drifts(&self) -> Vec<PolicyDrift> {
         locked(&self.drifts).values().cloned().collect()
+    }
+
+    /// Reads what is stored, and what is not, as of one moment: a commit in between counts once.
+    pub(crate) fn consistently<T>(
+        &self,
+        mut read: impl FnMut() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        for _ in 0..READ_TRIES {
+            let before = locked(&self.noted).arrivals;
+            let found = read()?;
+            if locked(&self.noted).arrivals == before {
+                return Ok(found);
+            }
+        }
+        read()
     }
 
     /// What is noted of a namespace and not on disk yet.

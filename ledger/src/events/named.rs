@@ -7,13 +7,13 @@ impl Event {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Claimed => "claimed",
-            Self::ClaimedLate { .. } => "claimed late",
-            Self::TakenOver { .. } => "taken over",
+            Self::ClaimedLate { .. } => "claimed_late",
+            Self::TakenOver { .. } => "taken_over",
             Self::Replayed { .. } => "replayed",
-            Self::InProgress { .. } => "in progress",
+            Self::InProgress { .. } => "in_progress",
             Self::Interrupted { .. } => "interrupted",
             Self::Mismatch => "mismatch",
-            Self::Stale => "stale key",
+            Self::Stale => "stale_key",
             Self::Quota => "quota",
             Self::Completed => "completed",
             Self::Released => "released",

@@ -8,6 +8,9 @@ use tracing::span::EnteredSpan;
 use crate::events::Event;
 use crate::events::drift::PolicyDrift;
 
+/// The crate's own name, whatever module it is told from.
+const TARGET: &str = "idempotency_ledger";
+
 /// A key as traces show it: whole where the application asked for that, else its length alone. A
 /// hash would not do, since keys are often guessable.
 #[derive(Clone, Copy)]
@@ -47,7 +50,7 @@ impl Drop for Entered {
 
 /// Enters the span of a call.
 pub(crate) fn span(call: &'static str, operations: usize) -> Entered {
-    let made = || tracing::debug_span!("idempotency", call, operations).entered();
+    let made = || tracing::debug_span!(target: TARGET, "idempotency", call, operations).entered();
     Entered(catch_unwind(AssertUnwindSafe(made)).ok())
 }
 
@@ -57,17 +60,17 @@ pub(crate) fn event(namespace: &str, key: Shown<'_>, event: Event) {
     let delay_ms = event.delay().map(|delay| delay.as_millis());
     quietly(|| match event {
         Event::Interrupted { .. } | Event::TakenOver { .. } | Event::Superseded => {
-            tracing::event!(Level::WARN, namespace, %key, delay_ms, "{what}");
+            tracing::event!(target: TARGET, Level::WARN, namespace, %key, delay_ms, "{what}");
         }
         Event::ClaimedLate { .. } | Event::Mismatch | Event::Stale | Event::Quota => {
-            tracing::event!(Level::INFO, namespace, %key, delay_ms, "{what}");
+            tracing::event!(target: TARGET, Level::INFO, namespace, %key, delay_ms, "{what}");
         }
         Event::Claimed
         | Event::Replayed { .. }
         | Event::InProgress { .. }
         | Event::Completed
         | Event::Released => {
-            tracing::event!(Level::DEBUG, namespace, %key, delay_ms, "{what}");
+            tracing::event!(target: TARGET, Level::DEBUG, namespace, %key, delay_ms, "{what}");
         }
     });
 }
@@ -76,6 +79,7 @@ pub(crate) fn event(namespace: &str, key: Shown<'_>, event: Event) {
 pub(crate) fn drift(drift: &PolicyDrift) {
     quietly(|| {
         tracing::warn!(
+            target: TARGET,
             namespace = drift.namespace,
             version = drift.version,
             "{drift}"
@@ -83,14 +87,21 @@ pub(crate) fn drift(drift: &PolicyDrift) {
     });
 }
 
-/// Tells of what went wrong with the file, or was mended.
+/// Tells that a file was not closed cleanly, as after any crash.
+pub(crate) fn repaired() {
+    quietly(|| {
+        tracing::warn!(target: TARGET, "the file was not closed cleanly and was repaired");
+    });
+}
+
+/// Tells of what went wrong with the file.
 pub(crate) fn trouble(what: &str, error: &dyn std::fmt::Display) {
-    quietly(|| tracing::error!("{what}: {error}"));
+    quietly(|| tracing::error!(target: TARGET, "{what}: {error}"));
 }
 
 /// Tells how many expired records a sweep removed.
 pub(crate) fn swept(namespace: &str, records: u64) {
-    quietly(|| tracing::debug!(namespace, records, "swept"));
+    quietly(|| tracing::debug!(target: TARGET, namespace, records, "swept"));
 }
 
 fn quietly(tell: impl FnOnce()) {

@@ -24,6 +24,8 @@ pub(crate) const fn event(_namespace: &str, _key: Shown, _event: Event) {}
 
 pub(crate) const fn drift(_drift: &PolicyDrift) {}
 
+pub(crate) const fn repaired() {}
+
 pub(crate) const fn trouble(_what: &str, _error: &dyn std::fmt::Display) {}
 
 pub(crate) const fn swept(_namespace: &str, _records: u64) {}

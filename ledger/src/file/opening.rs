@@ -8,6 +8,7 @@ use std::sync::Arc;
 use redb::backends::FileBackend;
 use redb::{Database, StorageBackend};
 
+use crate::clock::SystemClock;
 use crate::decision::{Timekeeper, Timestamp};
 use crate::error::{Error, before_commit, no_panic};
 use crate::events::Events;
@@ -289,12 +290,15 @@ fn assemble(
     here: Option<OpenHere>,
 ) -> Result<Arc<Engine>, Error> {
     let mark = Timestamp::from_unix_ms(opened.reached.mark_ms);
+    let clock = settings
+        .clock
+        .unwrap_or_else(|| Arc::new(SystemClock::new()));
     let mut time = Timekeeper::new(Timestamp::EPOCH, settings.clock_jump_max);
-    time.absorb(mark, settings.clock.elapsed());
+    time.absorb(mark, clock.elapsed());
     let holder = Holder::new(
         u64::from_le_bytes(random()?),
         settings.mode,
-        settings.clock,
+        clock,
         LiveClaims::new(opened.witness),
         time,
         opened.reached.fence,
@@ -313,10 +317,7 @@ fn assemble(
     });
     metered::describe();
     if engine.report.repaired {
-        traced::trouble(
-            "opened",
-            &"the file was not closed cleanly and was repaired",
-        );
+        traced::repaired();
     }
     for namespace in &declared {
         if let Some(drift) = policy_drift(&engine, namespace)? {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::{Clock, SystemClock};
+use crate::clock::Clock;
 use crate::decision::Namespace;
 use crate::file::platform::Access;
 
@@ -93,7 +93,8 @@ pub(crate) struct Settings {
     pub(crate) busy_timeout: Duration,
     pub(crate) clock_jump_max: Duration,
     pub(crate) rollback: Rollback,
-    pub(crate) clock: Arc<dyn Clock>,
+    /// The operating system's where none is given: made only then, since a browser has none.
+    pub(crate) clock: Option<Arc<dyn Clock>>,
     pub(crate) shows_keys: bool,
     pub(crate) declared: Vec<Namespace>,
 }
@@ -125,7 +126,7 @@ impl Default for Settings {
             busy_timeout: Duration::from_secs(5),
             clock_jump_max: Duration::from_secs(365 * 86_400),
             rollback: Rollback::Refuse,
-            clock: Arc::new(SystemClock::new()),
+            clock: None,
             shows_keys: false,
             declared: Vec::new(),
         }

@@ -152,8 +152,9 @@ impl LiveClaim {
     }
 }
 
-impl Drop for LiveClaim {
-    fn drop(&mut self) {
+impl LiveClaim {
+    /// Says that the claim has ended, although somebody may still hold it in hand.
+    pub(crate) fn end(&self) {
         let living = locked(&self.claims.living).remove(&self.fence);
         if self.is_locked
             && let Witness::Locks(side) = &self.claims.witness
@@ -163,6 +164,12 @@ impl Drop for LiveClaim {
         if let Some(living) = living {
             self.claims.wake(&living.identity);
         }
+    }
+}
+
+impl Drop for LiveClaim {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

@@ -1,5 +1,6 @@
 //! The holder: one opening of a ledger, and what it knows in memory.
 
+pub(crate) mod alarm;
 pub(crate) mod live_claims;
 pub(crate) mod side_file;
 

@@ -18,7 +18,7 @@ use crate::operation::replay::Replay;
 use crate::store::engine::Engine;
 use crate::store::snapshot::Snapshot;
 use crate::store::tables::NamespaceId;
-use crate::store::write_store::WriteStore;
+use crate::store::write_store::{Planned, WriteStore, stored_bytes};
 
 /// What beginning an operation came to.
 pub(crate) enum Begun {
@@ -192,7 +192,7 @@ pub(crate) fn begin(
     asked: &Arc<Asked>,
     caller: ThreadId,
 ) -> Result<Begun, Error> {
-    match judge(store, asked, 0)? {
+    match judge(store, asked, Planned::default())? {
         Judged::Answered(begun) => Ok(begun),
         Judged::Granted(grant) => {
             let prepared = prepare(store, grant, caller)?;
@@ -213,14 +213,32 @@ pub(crate) enum Judged {
 pub(crate) struct Grant {
     asked: Arc<Asked>,
     replaces: Replaces,
+    /// The key of the record that is there.
+    place: Vec<u8>,
 }
 
 impl Grant {
-    /// Whether the claim adds a record, rather than going on with one.
-    pub(crate) const fn is_new(&self) -> bool {
-        match self.replaces {
-            Replaces::Expired(_) => true,
-            Replaces::Interrupted(_) => false,
+    /// Adds what the claim will take to what is planned. One that goes on with a record adds
+    /// nothing, and keeps sweeps from that.
+    pub(crate) fn plan(&self, store: &mut WriteStore<'_>, planned: &mut Planned) {
+        let namespace = &self.asked.namespace;
+        let (id, version) = store
+            .holder
+            .known_namespace(namespace)
+            .map_or((NamespaceId(0), 1), |row| {
+                (NamespaceId(row.id), row.policy_version)
+            });
+        match &self.replaces {
+            Replaces::Expired(_) => {
+                // As large as it will be, but for the digits of its fence.
+                let stamp = PolicyStamp::of(namespace.current_policy(), version);
+                let fence = store.holder.highest_fence();
+                let record = claim(new_claim(store, &self.asked, fence, stamp), store.now);
+                let record_key = self.asked.record_key(id);
+                planned.records += 1;
+                planned.bytes += stored_bytes(&record_key, &record);
+            }
+            Replaces::Interrupted(_) => store.spare(self.place.clone()),
         }
     }
 }
@@ -238,7 +256,7 @@ enum Replaces {
 pub(crate) fn judge(
     store: &mut WriteStore<'_>,
     asked: &Arc<Asked>,
-    planned: u64,
+    planned: Planned,
 ) -> Result<Judged, Error> {
     let namespace = &asked.namespace;
     let policy = namespace.current_policy();
@@ -276,6 +294,7 @@ pub(crate) fn judge(
         Judged::Granted(Grant {
             asked: Arc::clone(asked),
             replaces,
+            place: id.map(|id| asked.record_key(id)).unwrap_or_default(),
         })
     };
     let begun = match (decision, stored) {
@@ -344,7 +363,9 @@ pub(crate) fn prepare(
     grant: Grant,
     caller: ThreadId,
 ) -> Result<Prepared, Error> {
-    let Grant { asked, replaces } = grant;
+    let Grant {
+        asked, replaces, ..
+    } = grant;
     let row = store.namespace(&asked.namespace)?;
     let id = NamespaceId(row.id);
     let placed = Placed {

@@ -16,7 +16,7 @@ use crate::holder::live_claims::LiveClaim;
 use crate::holder::side_file::RunLock;
 use crate::operation::asked::Placed;
 use crate::operation::beginning::Started;
-use crate::operation::noted::{note, note_ending};
+use crate::operation::noted::{Met, note, note_ending};
 use crate::operation::refusal::{CompleteError, EndingError, ReleaseError};
 use crate::operation::replay::Replay;
 use crate::operation::write_txn::WriteTxn;
@@ -252,14 +252,16 @@ impl Claim {
     ///
     /// # Errors
     ///
-    /// [`CompleteError`] with the claim and the response; unless the response was above the limit,
-    /// the transaction can no longer commit.
+    /// [`CompleteError`] with the claim and the response. Where that is found out before anything
+    /// is written (a response above the limit, another ledger's transaction), the transaction goes
+    /// on; else it can no longer commit.
     pub fn complete_in(
         self,
         txn: &WriteTxn<'_>,
         response: impl Into<Response>,
     ) -> Result<Replay, CompleteError> {
         let response = response.into();
+        self.0.live.touch();
         let checked = self.check_completion(txn.engine(), &response);
         let result = checked.map_err(EndingError::from).and_then(|()| {
             let (placed, fence) = (&self.0.placed, self.0.fence);
@@ -267,7 +269,7 @@ impl Claim {
         });
         match result {
             Ok(replay) => {
-                txn.note_behind_commit(&self.0.placed, Event::Completed);
+                txn.note_behind_commit(Met::of(&self.0.placed.asked, Event::Completed));
                 txn.wake_behind_commit(self.0.live);
                 Ok(replay)
             }
@@ -334,6 +336,7 @@ impl Claim {
             .name("idempotency-lease".into())
             .spawn(renewing);
         KeepAlive {
+            engine: Arc::clone(&self.0.engine),
             stop,
             thread: Some(thread.expect("the system has a thread left")),
         }
@@ -365,7 +368,6 @@ impl Claim {
         engine: &Arc<Engine>,
         response: &Response,
     ) -> Result<(), Error> {
-        self.0.live.touch();
         if !Arc::ptr_eq(engine, &self.0.engine) {
             let reason = "the claim belongs to another ledger";
             return Err(Error::Unsupported { reason });
@@ -399,23 +401,34 @@ impl Claim {
         self.check_checkpoint(&reached)?;
         let change = advanced(self.0.fence, reached);
         let record_key = &self.0.placed.record_key;
+        txn.check_nothing_kept()?;
         let record = txn.step(|store| change_in(store, record_key, change))??;
         let _ = txn.commit()?;
         self.stands_at(&record);
         Ok(())
     }
 
-    fn check_checkpoint(&self, reached: &Checkpoint) -> Result<(), Error> {
+    pub(crate) fn check_checkpoint(&self, reached: &Checkpoint) -> Result<(), Error> {
         let bytes = reached.bytes.len() + reached.name.len();
         self.0.placed.asked.check_response(bytes)
     }
 
-    fn stands_at(&self, record: &Record) {
+    /// Takes a renewed lease over, and returns its end.
+    pub(crate) fn lease_is(&self, record: &Record) -> Timestamp {
+        extend(&self.0.standing, record)
+    }
+
+    pub(crate) fn stands_at(&self, record: &Record) {
         let _ = extend(&self.0.standing, record);
         if let State::Claimed(claimed) = &record.state {
             let reached = claimed.checkpoint.clone();
             locked(&self.0.standing).checkpoint = reached;
         }
+    }
+
+    /// Its entry among the claims that live.
+    pub(crate) fn live(&self) -> &LiveClaim {
+        &self.0.live
     }
 
     pub(crate) fn note(&self, event: Event) {
@@ -471,6 +484,7 @@ impl fmt::Debug for Claim {
 #[derive(Debug)]
 #[must_use = "the lease is kept only while this lives"]
 pub struct KeepAlive {
+    engine: Arc<Engine>,
     stop: Signal,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -478,7 +492,11 @@ pub struct KeepAlive {
 impl Drop for KeepAlive {
     fn drop(&mut self) {
         self.stop.fire();
-        if let Some(thread) = self.thread.take() {
+        // It may be about to renew, and would wait for the transaction that this thread holds. Then
+        // it renews once more, or is superseded, and ends by itself.
+        if let Some(thread) = self.thread.take()
+            && !self.engine.commits.is_held_here()
+        {
             // A panic there has been reported; the lease then ends by itself.
             let _ = thread.join();
         }
@@ -486,7 +504,7 @@ impl Drop for KeepAlive {
 }
 
 /// What an ending makes of the stored record at a time.
-trait Change:
+pub(crate) trait Change:
     FnOnce(Option<&Record>, Timestamp) -> Result<Record, EndingRefusal> + Send + 'static
 {
 }
@@ -511,7 +529,7 @@ fn submit_change(
     flat(result)
 }
 
-fn change_in(
+pub(crate) fn change_in(
     store: &mut WriteStore<'_>,
     record_key: &[u8],
     make: impl Change,

@@ -1,6 +1,6 @@
 //! Several operations that begin and complete together: all of them in one commit, or none.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::thread::{self, ThreadId};
@@ -18,7 +18,7 @@ use crate::operation::request::{Begin, Request, finish};
 use crate::operation::ticket::Ticket;
 use crate::store::engine::Engine;
 use crate::store::group_commit::{BATCH_OPERATIONS_MAX, Patience};
-use crate::store::write_store::WriteStore;
+use crate::store::write_store::{Planned, WriteStore};
 
 /// What several requests got together; see [`Ledger::begin_many`](crate::Ledger::begin_many).
 ///
@@ -74,7 +74,8 @@ pub enum BeginMany {
 #[derive(Debug)]
 #[must_use = "it says why nothing was claimed"]
 pub enum KeyStanding {
-    /// It could have been claimed; another one could not.
+    /// Nothing is stored against it; another one could not be claimed. A quota or its age may
+    /// still refuse it.
     Claimable,
     /// It ran before; this is its answer.
     Completed(Replay),
@@ -246,12 +247,12 @@ fn claim_all(
     caller: ThreadId,
 ) -> Result<Together, Error> {
     let mut judged = Vec::with_capacity(asked.len());
-    let mut planned: HashMap<&str, u64> = HashMap::new();
+    let mut planned: HashMap<&str, Planned> = HashMap::new();
     for asked in asked {
         let planned = planned.entry(asked.namespace.name()).or_default();
         let verdict = judge(store, asked, *planned)?;
         if let Judged::Granted(grant) = &verdict {
-            *planned += u64::from(grant.is_new());
+            grant.plan(store, planned);
         }
         judged.push(verdict);
     }
@@ -270,6 +271,8 @@ fn claim_all(
             Judged::Answered(_) => None,
         })
         .collect();
+    let names: BTreeSet<&str> = asked.iter().map(|asked| asked.namespace.name()).collect();
+    store.check_namespaces(&names)?;
     let prepared: Vec<_> = grants
         .into_iter()
         .map(|grant| prepare(store, grant, caller))
@@ -292,6 +295,7 @@ pub(crate) fn complete_all(
         });
     }
     for (at, (claim, response)) in endings.iter().enumerate() {
+        claim.live().touch();
         if let Err(error) = claim.check_completion(engine, response) {
             return Err(CompleteAllError {
                 at: Some(at),

@@ -12,5 +12,6 @@ pub(crate) mod run;
 pub(crate) mod steps;
 pub(crate) mod ticket;
 pub(crate) mod transact;
+pub(crate) mod twins;
 pub(crate) mod typed;
 pub(crate) mod write_txn;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::decision::{Record, Timestamp};
+use crate::decision::{Key, Record, Timestamp};
 use crate::events::Event;
 use crate::operation::asked::Asked;
 use crate::operation::beginning::{Begun, Started};
@@ -16,11 +16,43 @@ pub(crate) fn note_begun(
     begun: &Begun,
     asked_at: Option<Timestamp>,
 ) {
+    note(engine, asked, event_of_begun(engine, begun, asked_at));
+}
+
+/// What an answer is to a request that came at `asked_at`, or now.
+pub(crate) fn event_of_begun(engine: &Engine, begun: &Begun, asked_at: Option<Timestamp>) -> Event {
     let since = |first: Timestamp| {
         let asked_at = asked_at.unwrap_or_else(|| engine.holder.now());
         asked_at.saturating_since(first)
     };
-    note(engine, asked, event_of(begun, since));
+    event_of(begun, since)
+}
+
+/// What was met inside a transaction: it counts once that is committed.
+#[derive(Debug)]
+pub(crate) struct Met {
+    namespace: String,
+    key: Key,
+    event: Event,
+}
+
+impl Met {
+    pub(crate) fn of(asked: &Asked, event: Event) -> Self {
+        Self::in_namespace(asked.namespace.name(), &asked.key, event)
+    }
+
+    pub(crate) fn in_namespace(namespace: &str, key: &Key, event: Event) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            key: key.clone(),
+            event,
+        }
+    }
+
+    pub(crate) fn note(&self, engine: &Engine) {
+        let events = &engine.holder.events;
+        events.note(&self.namespace, self.key.as_str(), self.event);
+    }
 }
 
 /// Takes note of a claim.

@@ -57,6 +57,19 @@ pub enum Begin {
     Refused(Refusal),
 }
 
+impl Begin {
+    /// Whether somebody is at it.
+    pub(crate) const fn is_in_progress(&self) -> bool {
+        match self {
+            Self::Refused(Refusal::InProgress { .. }) => true,
+            Self::Refused(Refusal::Mismatch | Refusal::Stale { .. } | Refusal::Quota { .. })
+            | Self::Fresh(_)
+            | Self::Replay(_)
+            | Self::Interrupted(_) => false,
+        }
+    }
+}
+
 /// One request for an operation: settings first, then one ending, `begin`, `run`, `run_bytes`,
 /// `transact` or `begin_in`.
 ///
@@ -147,6 +160,11 @@ impl Request {
         self
     }
 
+    /// The key.
+    pub fn key(&self) -> &Key {
+        &self.asked.key
+    }
+
     /// Begins the operation. A claim in the answer is on disk.
     ///
     /// # Errors
@@ -231,7 +249,7 @@ pub(crate) fn wait_for_answer<T>(
         return attempt();
     };
     let identity = asked.identity();
-    let mut poll = POLL_FIRST;
+    let mut poll = Pause::first_poll();
     loop {
         // Entered before looking: a claim that ends in between is not missed.
         let waiting = engine.holder.claims.enter(&identity);
@@ -244,20 +262,49 @@ pub(crate) fn wait_for_answer<T>(
                 held: "the claim on this key",
             });
         }
-        let now = engine.holder.clock.elapsed();
-        if now >= until {
-            return Ok(answer);
-        }
-        if engine.holder.claims.holds(&identity) {
-            let lease_end = now.saturating_add(lease_left);
-            let _ = waiting
-                .signal
-                .wait(&*engine.holder.clock, Some(until.min(lease_end)));
-        } else {
-            poll_pause(&waiting, poll);
-            poll = (poll * 2).min(POLL_MAX);
+        match pause_for(engine, &identity, until, lease_left, &mut poll) {
+            Pause::Over => return Ok(answer),
+            Pause::Until(at) => {
+                let _ = waiting.signal.wait(&*engine.holder.clock, Some(at));
+            }
+            Pause::Poll(pause) => poll_pause(&waiting, pause),
         }
     }
+}
+
+/// How long a duplicate waits before it decides anew.
+pub(crate) enum Pause {
+    /// Its patience has ended.
+    Over,
+    /// Until the claim of this process ends, or the ledger's clock has shown this.
+    Until(Duration),
+    /// A pause of real time, after which another process is looked at again.
+    Poll(Duration),
+}
+
+impl Pause {
+    pub(crate) const fn first_poll() -> Duration {
+        POLL_FIRST
+    }
+}
+
+pub(crate) fn pause_for(
+    engine: &Engine,
+    identity: &[u8],
+    until: Duration,
+    lease_left: Duration,
+    poll: &mut Duration,
+) -> Pause {
+    let now = engine.holder.clock.elapsed();
+    if now >= until {
+        return Pause::Over;
+    }
+    if engine.holder.claims.holds(identity) {
+        return Pause::Until(until.min(now.saturating_add(lease_left)));
+    }
+    let pause = *poll;
+    *poll = (pause * 2).min(POLL_MAX);
+    Pause::Poll(pause)
 }
 
 /// Another process tells nobody when it ends, so it is looked at again after a real pause.

@@ -1,7 +1,7 @@
 //! `run`: the operation as a closure.
 
-use std::cell::Cell;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::decision::{Checkpoint, Fence, Key, Response, Timestamp};
 use crate::error::Error;
@@ -32,10 +32,17 @@ use crate::operation::typed::{StoredValue, from_response, to_response};
 #[derive(Debug)]
 pub struct Operation {
     claim: Claim,
-    nothing_happened: Cell<bool>,
+    nothing_happened: AtomicBool,
 }
 
 impl Operation {
+    pub(crate) fn new(claim: Claim) -> Self {
+        Self {
+            claim,
+            nothing_happened: AtomicBool::new(false),
+        }
+    }
+
     /// The key of the operation.
     pub fn key(&self) -> &Key {
         self.claim.key()
@@ -87,7 +94,7 @@ impl Operation {
     /// Says that nothing has happened, for sure: an error that the closure then returns releases
     /// the key instead of leaving it interrupted. Has no effect once a checkpoint is stored.
     pub fn nothing_happened(&self) {
-        self.nothing_happened.set(true);
+        self.nothing_happened.store(true, Ordering::Relaxed);
     }
 }
 
@@ -331,8 +338,8 @@ impl<E, T> From<Error> for RunError<E, T> {
 /// ```
 #[must_use = "a request does nothing until it is run"]
 pub struct ReleaseIf<E> {
-    request: Request,
-    certain: Box<dyn FnOnce(&E) -> bool>,
+    pub(crate) request: Request,
+    pub(crate) certain: Box<dyn FnOnce(&E) -> bool + Send>,
 }
 
 impl<E> fmt::Debug for ReleaseIf<E> {
@@ -346,7 +353,7 @@ impl<E> fmt::Debug for ReleaseIf<E> {
 impl Request {
     /// Names the errors that mean that nothing happened, for sure: they release the key. All
     /// others leave it interrupted, since a timeout is an error too and the card may be charged.
-    pub fn release_if<E>(self, certain: impl FnOnce(&E) -> bool + 'static) -> ReleaseIf<E> {
+    pub fn release_if<E>(self, certain: impl FnOnce(&E) -> bool + Send + 'static) -> ReleaseIf<E> {
         ReleaseIf {
             request: self,
             certain: Box::new(certain),
@@ -438,12 +445,12 @@ impl<E> ReleaseIf<E> {
     }
 }
 
-enum Started {
+pub(crate) enum Started {
     Claim(Claim),
     Replay(Replay),
 }
 
-fn started<E, T>(begin: Begin) -> Result<Started, RunError<E, T>> {
+pub(crate) fn started<E, T>(begin: Begin) -> Result<Started, RunError<E, T>> {
     match begin {
         Begin::Fresh(claim) => Ok(Started::Claim(claim)),
         Begin::Replay(replay) => Ok(Started::Replay(replay)),
@@ -491,23 +498,35 @@ fn perform<R, E, T>(
     certain: impl FnOnce(&E) -> bool,
     operation: impl FnOnce(&Operation) -> Result<R, E>,
 ) -> Result<(Claim, R), RunError<E, T>> {
-    let running = Operation {
-        claim,
-        nothing_happened: Cell::new(false),
-    };
+    let running = Operation::new(claim);
     let result = operation(&running);
-    let Operation {
-        claim,
-        nothing_happened,
-    } = running;
-    match result {
+    let (claim, ended) = ended(running, certain, result);
+    match ended {
         Ok(value) => Ok((claim, value)),
-        Err(error) => {
-            if nothing_happened.get() || certain(&error) {
+        Err((error, is_certain)) => {
+            if is_certain {
                 // A release that fails leaves the key interrupted, which is always safe.
                 let _ = claim.release();
             }
             Err(RunError::Operation(error))
         }
     }
+}
+
+/// What a closure that has returned left: its claim, and its value, or its error with whether it
+/// is certain that nothing happened.
+pub(crate) fn ended<R, E>(
+    running: Operation,
+    certain: impl FnOnce(&E) -> bool,
+    result: Result<R, E>,
+) -> (Claim, Result<R, (E, bool)>) {
+    let Operation {
+        claim,
+        nothing_happened,
+    } = running;
+    let ended = result.map_err(|error| {
+        let is_certain = nothing_happened.into_inner() || certain(&error);
+        (error, is_certain)
+    });
+    (claim, ended)
 }

@@ -39,6 +39,10 @@ impl Request {
     /// its holder still lives. One that was begun otherwise is not: it is
     /// [`RunError::Interrupted`].
     ///
+    /// The values of all steps together may have the response limit of the namespace. An operation
+    /// that was begun by this call is not released by a ticket, also where no step is done yet: it
+    /// goes on, or is completed, or resolved by hand.
+    ///
     /// The steps have to come in the same order in each attempt, so what decides about them has to
     /// be stored as well: a definite failure, a choice, a time or a random number is the value of
     /// a step.
@@ -96,17 +100,27 @@ impl Request {
             claim,
             journal,
             next: 0,
-            failed: None,
+            begun: None,
+            unknown: None,
         };
         let value = operation(&mut steps).map_err(RunError::Operation)?;
         steps.check_order("").map_err(RunError::Operation)?;
         complete_with(steps.claim, value)
     }
 
-    /// Begins, and takes an interrupted operation over if it is one of steps.
+    /// Begins, and takes an interrupted operation over if it is one of steps. All tries together
+    /// have the caller's patience.
     fn begin_steps(&self) -> Result<Begin, Error> {
+        let clock = &self.engine.holder.clock;
+        let begun = clock.elapsed();
+        let again = || {
+            let passed = clock.elapsed().saturating_sub(begun);
+            let mut request = self.clone();
+            request.wait = self.wait.map(|span| span.saturating_sub(passed));
+            request
+        };
         for _ in 0..RESUME_TRIES {
-            let ticket = match self.clone().begin()? {
+            let ticket = match again().begin()? {
                 Begin::Interrupted(ticket) if is_resumable(&ticket) => ticket,
                 other => return Ok(other),
             };
@@ -124,7 +138,7 @@ impl Request {
                 Err(TicketError { ticket, .. }) => return Ok(Begin::Interrupted(ticket)),
             }
         }
-        self.clone().begin()
+        again().begin()
     }
 }
 
@@ -169,8 +183,10 @@ pub struct Steps {
     journal: Vec<Done>,
     /// How many of these this attempt has passed.
     next: usize,
-    /// The step that failed in this attempt; nothing but itself may follow it.
-    failed: Option<String>,
+    /// The step that was begun and is not done; nothing but itself may follow it.
+    begun: Option<String>,
+    /// Why nobody knows whether the last step is stored. Nothing may follow that.
+    unknown: Option<Error>,
 }
 
 /// A step that is done, with its value.
@@ -201,7 +217,7 @@ impl Steps {
             return Ok(value);
         }
         let child_key = self.claim.child_key(name);
-        let value = step(&child_key).map_err(|error| self.fail(name, error))?;
+        let value = step(&child_key).map_err(StepError::Failed)?;
         self.keep(name, value, Claim::advance)
     }
 
@@ -226,7 +242,7 @@ impl Steps {
         let engine = Arc::clone(self.claim.engine());
         let txn = WriteTxn::begin(&engine).map_err(StepError::of_ledger)?;
         let (txn, result) = txn.run_own_code(step);
-        let value = result.map_err(|error| self.fail(name, error))?;
+        let value = result.map_err(StepError::Failed)?;
         self.keep(name, value, |claim, reached| claim.advance_in(txn, reached))
     }
 
@@ -256,7 +272,8 @@ impl Steps {
             .map_err(|error| StepError::of_ledger(Error::Invalid(Invalid::Step(error))))?;
         self.check_order(name)?;
         let Some(done) = self.journal.get(self.next) else {
-            self.failed = None;
+            // Until it is done: also where it panics, or nobody gets the writer.
+            self.begun = Some(name.to_owned());
             return Ok(None);
         };
         let stored = Response::typed(done.schema.as_str(), done.bytes.as_slice());
@@ -272,8 +289,11 @@ impl Steps {
     /// Refuses a step that does not come where it came in an earlier attempt. The end of the
     /// operation has no name.
     fn check_order<E>(&self, name: &str) -> Result<(), StepError<E>> {
-        let expected = match (&self.failed, self.journal.get(self.next)) {
-            (Some(failed), _) => failed.as_str(),
+        if let Some(error) = &self.unknown {
+            return Err(StepError::of_ledger(error.clone()));
+        }
+        let expected = match (&self.begun, self.journal.get(self.next)) {
+            (Some(begun), _) => begun.as_str(),
             (None, Some(done)) => done.name.as_str(),
             (None, None) => name,
         };
@@ -288,11 +308,6 @@ impl Steps {
         })
     }
 
-    fn fail<E>(&mut self, name: &str, error: E) -> StepError<E> {
-        self.failed = Some(name.to_owned());
-        StepError::Failed(error)
-    }
-
     /// Stores the value of a step. It counts as done once that is on disk.
     fn keep<T: StoredValue, E>(
         &mut self,
@@ -300,7 +315,7 @@ impl Steps {
         value: T,
         store: impl FnOnce(&Claim, Checkpoint) -> Result<(), EndingError>,
     ) -> Result<T, StepError<E>> {
-        let response = to_response(&value).map_err(|error| self.unkept(name, error.into()))?;
+        let response = to_response(&value).map_err(StepError::of_ledger)?;
         self.journal.push(Done {
             name: name.to_owned(),
             schema: T::SCHEMA.to_owned(),
@@ -312,16 +327,17 @@ impl Steps {
         match stored {
             Ok(()) => {
                 self.next += 1;
+                self.begun = None;
                 Ok(value)
             }
-            Err(error) => Err(self.unkept(name, error)),
+            Err(error) => {
+                self.journal.truncate(self.next);
+                if let EndingError::Ledger(unknown @ Error::CommitUnknown(_)) = &error {
+                    self.unknown = Some(unknown.clone());
+                }
+                Err(StepError::Ending(error))
+            }
         }
-    }
-
-    fn unkept<E>(&mut self, name: &str, error: EndingError) -> StepError<E> {
-        self.journal.truncate(self.next);
-        self.failed = Some(name.to_owned());
-        StepError::Ending(error)
     }
 }
 
@@ -396,8 +412,9 @@ pub enum StepError<E> {
         /// What is wrong.
         reason: String,
     },
-    /// The value of the step could not be stored. The step runs again, unless this is
-    /// [`Error::CommitUnknown`] and it is stored after all.
+    /// The value of the step could not be stored. The step may be tried again, unless this is
+    /// [`Error::CommitUnknown`]: then it may be stored after all, nothing more runs in this
+    /// attempt, and the next call finds out.
     Ending(EndingError),
 }
 

@@ -228,6 +228,45 @@ impl Ticket {
         })
     }
 
+    pub(crate) fn placed(&self) -> &Placed {
+        &self.0.placed
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.0.engine
+    }
+
+    /// The same without holding a thread.
+    pub(crate) async fn end_async<P, T>(
+        &self,
+        bytes: usize,
+        payload: P,
+        work: impl FnOnce(&mut WriteStore<'_>, &P) -> Result<Result<T, EndingError>, Error>
+        + Send
+        + 'static,
+        abandoned: impl FnOnce((P, Result<Result<T, EndingError>, Error>)) + Send + 'static,
+    ) -> (P, Result<T, EndingError>)
+    where
+        P: Send + 'static,
+        T: Send + 'static,
+    {
+        let seen = self.0.seen.fence;
+        let bytes = bytes + self.0.placed.asked.batch_bytes();
+        let in_batch =
+            move |store: &mut WriteStore<'_>, payload: &P| match store.evidence(seen).work {
+                Work::Running => Ok(Err(EndingError::StillRunning)),
+                Work::Ended => work(store, payload),
+            };
+        let answer =
+            self.0
+                .engine
+                .submit_async(Patience::Reserved, bytes, payload, in_batch, abandoned);
+        let (payload, result) = answer.await;
+        let identity = self.0.placed.asked.identity();
+        self.0.engine.holder.claims.wake(&identity);
+        (payload, result.map_err(EndingError::from).flatten())
+    }
+
     /// Ends the ticket in a batch; what the caller gave comes back.
     fn end<P, T>(
         &self,

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::decision::Response;
 use crate::error::Error;
 use crate::operation::beginning::{Begun, look};
-use crate::operation::noted::note_begun;
-use crate::operation::refusal::{EndingError, Refusal};
+use crate::operation::noted::{Met, note_begun};
+use crate::operation::refusal::EndingError;
 use crate::operation::replay::Replay;
 use crate::operation::request::{Begin, Request, finish, wait_for_answer};
 use crate::operation::run::{Origin, Outcome, RunError, replayed};
@@ -16,7 +16,7 @@ use crate::operation::write_txn::{BeginIn, ClaimIn, WriteTxn};
 use crate::traced;
 
 /// What a transaction came to, before the kind of its answer matters.
-enum Transacted<V> {
+pub(crate) enum Transacted<V> {
     Ran(V, Replay),
     Replayed(Replay),
 }
@@ -111,26 +111,49 @@ impl Request {
         loop {
             if let Some(begun) = self.look_until(until)? {
                 note_begun(&engine, &self.asked, &begun, asked_at);
-                return answered(finish(&engine, begun));
+                return Transacted::answered(finish(&engine, begun));
             }
-            let txn = WriteTxn::begin(&engine)?;
-            let (txn, inside) = txn.run_own_code(|txn| run_inside(self.clone(), txn, &mut body));
-            match inside {
-                Ok(Inside::Ran(value, stored)) => {
-                    let _ = txn.commit()?;
-                    return Ok(Transacted::Ran(value, stored));
-                }
-                Ok(Inside::Answered(begin)) => {
-                    drop(txn);
+            match self.attempt(&mut body)? {
+                Attempt::Ran(value, stored) => return Ok(Transacted::Ran(value, stored)),
+                Attempt::Answered(begin, met) => {
                     let gives_up = until.is_none_or(|until| engine.holder.clock.elapsed() >= until);
                     // Somebody claimed between the look and the writer: wait for them, if at all.
-                    if gives_up || !matches!(begin, Begin::Refused(Refusal::InProgress { .. })) {
-                        return answered(begin);
+                    if gives_up || !begin.is_in_progress() {
+                        if let Some(met) = met {
+                            met.note(&engine);
+                        }
+                        return Transacted::answered(begin);
                     }
                 }
-                Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Takes the writer, decides there, and runs the closure if the decision says so. It is taken
+    /// out of the body only then.
+    pub(crate) fn attempt<V, E, T, O, C>(
+        &self,
+        body: &mut Option<(O, C)>,
+    ) -> Result<Attempt<V>, RunError<E, T>>
+    where
+        O: FnOnce(&ClaimIn<'_, '_>, &WriteTxn<'_>) -> Result<V, E>,
+        C: FnOnce(&V) -> Result<Response, Error>,
+    {
+        let txn = WriteTxn::begin(&self.engine)?;
+        let (txn, inside) = txn.run_own_code(|txn| run_inside(self.clone(), txn, body));
+        let attempt = match inside? {
+            // Nothing is committed, but who returns the answer takes note of it.
+            Inside::Answered(begin) => Attempt::Answered(begin, txn.last_met()),
+            Inside::Ran(value, stored) => Attempt::Ran(value, stored),
+        };
+        match &attempt {
+            Attempt::Ran(..) => {
+                txn.check_nothing_kept()?;
+                let _ = txn.commit()?;
+            }
+            Attempt::Answered(..) => {}
+        }
+        Ok(attempt)
     }
 
     /// What the last commit answers without the writer; `None` for a possible claim.
@@ -146,13 +169,22 @@ impl Request {
     }
 }
 
-fn answered<V, E, T>(begin: Begin) -> Result<Transacted<V>, RunError<E, T>> {
-    match begin {
-        Begin::Replay(replay) => Ok(Transacted::Replayed(replay)),
-        Begin::Interrupted(ticket) => Err(RunError::Interrupted(ticket)),
-        Begin::Refused(refusal) => Err(RunError::Refused(refusal)),
-        Begin::Fresh(_) => unreachable!("a look at the last commit claims nothing"),
+impl<V> Transacted<V> {
+    /// What an answer that is no claim becomes.
+    pub(crate) fn answered<E, T>(begin: Begin) -> Result<Self, RunError<E, T>> {
+        match begin {
+            Begin::Replay(replay) => Ok(Self::Replayed(replay)),
+            Begin::Interrupted(ticket) => Err(RunError::Interrupted(ticket)),
+            Begin::Refused(refusal) => Err(RunError::Refused(refusal)),
+            Begin::Fresh(_) => unreachable!("a look at the last commit claims nothing"),
+        }
     }
+}
+
+/// What one attempt with the writer came to.
+pub(crate) enum Attempt<V> {
+    Ran(V, Replay),
+    Answered(Begin, Option<Met>),
 }
 
 /// What beginning inside the transaction came to.

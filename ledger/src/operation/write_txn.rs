@@ -20,7 +20,7 @@ use crate::holder::live_claims::LiveClaim;
 use crate::operation::asked::Placed;
 use crate::operation::beginning::{Begun, Started, begin, take};
 use crate::operation::claim::{Claim, complete_in, release_in};
-use crate::operation::noted::{note, note_begun};
+use crate::operation::noted::{Met, event_of_begun};
 use crate::operation::refusal::{EndingError, Refusal};
 use crate::operation::replay::Replay;
 use crate::operation::request::Request;
@@ -69,7 +69,7 @@ pub struct WriteTxn<'l> {
     /// Claims that ended inside: whoever waits for them is woken behind the commit.
     ended: RefCell<Vec<LiveClaim>>,
     /// What counts once it is committed.
-    noted: RefCell<Vec<(Placed, Event)>>,
+    noted: RefCell<Vec<Met>>,
     stays_on_its_thread: PhantomData<*const ()>,
 }
 
@@ -157,8 +157,8 @@ impl<'l> WriteTxn<'l> {
         let applied = swept.map(|last| Some(self.written.get().and(last)));
         self.engine
             .conclude(transaction, applied, operations.max(1))?;
-        for (placed, event) in self.noted.take() {
-            note(self.engine, &placed.asked, event);
+        for met in self.noted.take() {
+            met.note(self.engine);
         }
         let kept = self.kept.take();
         let claims = kept
@@ -184,6 +184,17 @@ impl<'l> WriteTxn<'l> {
                 resume_unwind(panic)
             }
         }
+    }
+
+    /// Refuses a commit that would have nobody to return kept claims to.
+    pub(crate) fn check_nothing_kept(&self) -> Result<(), Error> {
+        if self.kept.borrow().is_empty() {
+            return Ok(());
+        }
+        Err(Error::Unsupported {
+            reason: "a claim was kept in a transaction that returns none; end it inside, or begin \
+                     it outside",
+        })
     }
 
     /// Refuses what belongs to another ledger.
@@ -224,7 +235,8 @@ impl<'l> WriteTxn<'l> {
         self.check_engine(&request.engine)?;
         let asked = Arc::new(request.asked);
         let begun = self.step(|store| begin(store, &asked, thread::current().id()))?;
-        note_begun(self.engine, &asked, &begun, None);
+        let event = event_of_begun(self.engine, &begun, None);
+        self.note_behind_commit(Met::of(&asked, event));
         Ok(match begun {
             Begun::Claimed(started) => BeginIn::Fresh(ClaimIn::new(self, started)),
             Begun::Replay(replay) => BeginIn::Replay(replay),
@@ -411,7 +423,7 @@ impl<'t, 'l> ClaimIn<'t, 'l> {
         };
         let fence = started.record.fence;
         let stored = txn.step(|store| complete_in(store, &started.placed, fence, &response));
-        txn.note_behind_commit(&started.placed, Event::Completed);
+        txn.note_behind_commit(Met::of(&started.placed.asked, Event::Completed));
         txn.settle(*started, stored)
             .map_err(|error| CompleteInError {
                 claim: None,
@@ -434,8 +446,8 @@ impl<'t, 'l> ClaimIn<'t, 'l> {
         let released = self
             .txn
             .step(|store| release_in(store, &started.placed, fence));
-        self.txn
-            .note_behind_commit(&started.placed, Event::Released);
+        let met = Met::of(&started.placed.asked, Event::Released);
+        self.txn.note_behind_commit(met);
         self.txn.settle(*started, released)
     }
 
@@ -477,8 +489,13 @@ impl WriteTxn<'_> {
     }
 
     /// Takes note of an event once the transaction is committed.
-    pub(crate) fn note_behind_commit(&self, placed: &Placed, event: Event) {
-        self.noted.borrow_mut().push((placed.clone(), event));
+    pub(crate) fn note_behind_commit(&self, met: Met) {
+        self.noted.borrow_mut().push(met);
+    }
+
+    /// The last event inside, for a caller who returns that answer without a commit.
+    pub(crate) fn last_met(&self) -> Option<Met> {
+        self.noted.borrow_mut().pop()
     }
 
     /// A claim that ended inside lives until the transaction has ended, too.
@@ -628,7 +645,10 @@ impl<'t, 'l> TicketIn<'t, 'l> {
     pub fn complete(self, response: impl Into<Response>) -> Result<Replay, EndingError> {
         let response = response.into();
         self.placed.asked.check_response(response.bytes().len())?;
-        self.end(|store, placed, seen| complete_in(store, placed, seen, &response))
+        let (txn, met) = (self.txn, Met::of(&self.placed.asked, Event::Completed));
+        let ended = self.end(|store, placed, seen| complete_in(store, placed, seen, &response))?;
+        txn.note_behind_commit(met);
+        Ok(ended)
     }
 
     /// It did not happen: removes the record with the commit of the transaction.
@@ -637,7 +657,10 @@ impl<'t, 'l> TicketIn<'t, 'l> {
     ///
     /// [`EndingError`]; nothing is changed.
     pub fn release(self) -> Result<(), EndingError> {
-        self.end(release_in)
+        let (txn, met) = (self.txn, Met::of(&self.placed.asked, Event::Released));
+        self.end(release_in)?;
+        txn.note_behind_commit(met);
+        Ok(())
     }
 
     fn end<T>(

@@ -2,24 +2,27 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, RwLock, RwLockReadGuard};
+use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use redb::{ReadTransaction, ReadableDatabase};
 
-use crate::clock::unpoisoned;
+use crate::clock::{SystemClock, unpoisoned};
 use crate::decision::Timestamp;
 use crate::error::{Cause, Error, before_commit, no_panic};
+use crate::events::Ride;
 use crate::file::open_files::OpenHere;
 use crate::file::platform::{self, FileIdentity};
 use crate::file::settings::{Mode, Rights};
 use crate::file::storage::{Base, OpenReport, Storage};
+use crate::holder::alarm::Alarms;
 use crate::holder::{Holder, Written};
 use crate::metered;
+use crate::store::committer::Committer;
 use crate::store::group_commit::{GroupCommit, Lead, Patience};
 use crate::store::snapshot::{Snapshot, SnapshotCache};
 use crate::store::tables::NamespaceId;
-use crate::store::write_store::Job;
+use crate::store::write_store::{Job, WriteStore};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -38,6 +41,10 @@ pub(crate) struct Engine {
     pub(crate) storage: Storage,
     pub(crate) report: OpenReport,
     pub(crate) counts: Counts,
+    pub(crate) committer: Committer,
+    /// Alarms by the ledger's clock.
+    pub(crate) alarms: Alarms,
+    polls: OnceLock<Alarms>,
     rights: Rights,
     status: AtomicU8,
     base: RwLock<Option<Base>>,
@@ -75,6 +82,9 @@ pub(crate) struct Parts {
 impl Engine {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
         Arc::new(Self {
+            committer: Committer::default(),
+            alarms: Alarms::new(Arc::clone(&parts.holder.clock)),
+            polls: OnceLock::new(),
             holder: parts.holder,
             commits: GroupCommit::new(parts.busy_timeout),
             storage: parts.storage,
@@ -87,6 +97,12 @@ impl Engine {
             place: parts.place,
             _here: parts.here,
         })
+    }
+
+    /// Alarms by real time, for looking at what other processes do.
+    pub(crate) fn polls(&self) -> &Alarms {
+        self.polls
+            .get_or_init(|| Alarms::new(Arc::new(SystemClock::new())))
     }
 
     pub(crate) const fn rights(&self) -> Rights {
@@ -218,6 +234,7 @@ impl Engine {
     /// Takes note of a commit, before anybody is told of it.
     pub(crate) fn committed(&self, written: Written, operations: usize) {
         self.snapshots.renew();
+        self.holder.events.arrive(Ride::Arrived);
         self.holder.committed(written);
         metered::commit(operations);
         self.counts.commits.fetch_add(1, Ordering::Relaxed);
@@ -226,16 +243,25 @@ impl Engine {
             .fetch_add(operations as u64, Ordering::Relaxed);
     }
 
-    /// Stores what callers met since the last commit. Where that is not possible at once, it is
-    /// left: it is advice.
+    /// Stores what callers met since the last commit, for a caller that leads. Where that is not
+    /// possible at once, it is left: it is advice.
     pub(crate) fn store_last_events(&self) {
         let is_ready = self.status() == Status::Ready && self.check_writable().is_ok();
         if is_ready && self.holder.events.is_waiting() {
-            let _ = self.submit(Patience::Instant, 0, |store| {
-                store.commit_events();
-                Ok(())
-            });
+            let _ = self.commit_events();
         }
+    }
+
+    fn commit_events(&self) -> Result<(), Error> {
+        self.check_place()?;
+        let base = self.base()?;
+        let transaction = self.begin_write(&base, Patience::Instant)?;
+        let applied = no_panic(|| {
+            let mut store = WriteStore::open(&self.holder, &transaction)?;
+            store.carry_events();
+            store.finish().map(Some)
+        });
+        self.conclude(transaction, applied, 0).map(|_| ())
     }
 
     /// Waits for the right to write alone.

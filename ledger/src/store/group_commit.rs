@@ -149,6 +149,9 @@ impl<J: Settle> GroupCommit<J> {
         match self.take_turn(clock, patience, &seat)? {
             Turn::Lead => {
                 let _lead = Lead(self);
+                // Whoever is told of the batch while it runs, and asks for another, would wait for
+                // itself.
+                locked(&self.queue).alone = Some(thread::current().id());
                 let mut batch = Batch::of_leader(self, seat);
                 let verdict = write(&mut batch);
                 batch.verdict = Some(verdict);

@@ -1,6 +1,7 @@
 //! From jobs to bytes: one commit for all who wait, and what is in it.
 
 pub(crate) mod codec;
+pub(crate) mod committer;
 pub(crate) mod engine;
 pub(crate) mod group_commit;
 pub(crate) mod snapshot;

@@ -3,7 +3,7 @@
 //! Whatever is true of a record is true of its row in the expiry index and of its namespace's
 //! counters in the same commit, because only this module writes any of the three.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
@@ -33,10 +33,21 @@ pub(crate) struct WriteStore<'t> {
     tails: BTreeMap<NamespaceId, TailState>,
     is_dirty: bool,
     is_swept: bool,
+    /// Records that were written.
+    puts: usize,
+    /// Records that a sweep leaves, although it could remove them: somebody is about to write them.
+    spared: BTreeSet<Vec<u8>>,
     swept: BTreeMap<NamespaceId, u64>,
     events: BTreeMap<String, Noted>,
     written: Written,
     failure: Option<Error>,
+}
+
+/// What is granted in a namespace but not written yet.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Planned {
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
 }
 
 struct TailState {
@@ -68,6 +79,11 @@ pub struct Swept {
 pub(crate) trait Job: Settle {
     /// Reads, decides and writes. An error that is the caller's own is kept as its answer.
     fn apply(&mut self, store: &mut WriteStore<'_>);
+
+    /// How many callers' operations it is.
+    fn operations(&self) -> usize {
+        1
+    }
 }
 
 impl Settle for Box<dyn Job> {
@@ -91,6 +107,8 @@ impl<'t> WriteStore<'t> {
             tails: BTreeMap::new(),
             is_dirty: false,
             is_swept: false,
+            puts: 0,
+            spared: BTreeSet::new(),
             swept: BTreeMap::new(),
             events: BTreeMap::new(),
             written: Written::default(),
@@ -265,6 +283,7 @@ impl<'t> WriteStore<'t> {
         new: &Record,
     ) -> Result<(), Error> {
         let sealed = codec::encode_record(record_key, new);
+        self.puts += 1;
         let replaced = self
             .records
             .insert(record_key, sealed.as_slice())
@@ -407,19 +426,41 @@ impl<'t> WriteStore<'t> {
         PolicyStamp::of(namespace.current_policy(), row.policy_version)
     }
 
-    /// Whether one more record fits behind `planned` others. What has expired does not count,
-    /// swept or not.
+    /// Keeps a sweep of this transaction from a record.
+    pub(crate) fn spare(&mut self, record_key: Vec<u8>) {
+        self.spared.insert(record_key);
+    }
+
+    /// Refuses namespaces that the file has no numbers left for, before the first is written.
+    pub(crate) fn check_namespaces(&mut self, names: &BTreeSet<&str>) -> Result<(), Error> {
+        let mut wanted = 0;
+        for name in names {
+            wanted += u64::from(self.namespace_id(name)?.is_none());
+        }
+        let table = self
+            .transaction
+            .open_table(NAMESPACES)
+            .map_err(before_commit)?;
+        let limit = NAMESPACES_MAX;
+        if table.len().map_err(before_commit)? + wanted > limit {
+            return Err(Error::Invalid(Invalid::TooManyNamespaces { limit }));
+        }
+        Ok(())
+    }
+
+    /// Whether one more record fits behind those that are planned. What has expired does not
+    /// count, swept or not.
     pub(crate) fn room(
         &mut self,
         id: Option<NamespaceId>,
         namespace: &Namespace,
-        planned: u64,
+        planned: Planned,
     ) -> Result<Room, Error> {
         let policy = namespace.current_policy();
         let (records_max, bytes_max) = (policy.record_quota(), policy.byte_quota());
         let is_full = |tail: &Tail| {
-            records_max.is_some_and(|max| tail.records.saturating_add(planned) >= max)
-                || bytes_max.is_some_and(|max| tail.bytes >= max)
+            records_max.is_some_and(|max| tail.records.saturating_add(planned.records) >= max)
+                || bytes_max.is_some_and(|max| tail.bytes.saturating_add(planned.bytes) >= max)
         };
         let Some(id) = id else {
             let is_full = is_full(&Tail::default());
@@ -498,6 +539,9 @@ impl<'t> WriteStore<'t> {
         let Some((at, record_key)) = parse_expiry_key(row) else {
             return Ok(false);
         };
+        if self.spared.contains(record_key) {
+            return Ok(false);
+        }
         let record = match self.get(record_key) {
             // A damaged record is never removed silently; `check` and reading it name it.
             Err(Error::Damaged { .. }) => return Ok(false),
@@ -546,6 +590,11 @@ impl<'t> WriteStore<'t> {
         self.holder.evidence(fence, self.now)
     }
 
+    /// How many records were written.
+    pub(crate) const fn puts(&self) -> usize {
+        self.puts
+    }
+
     /// Whether anything was written.
     pub(crate) fn is_dirty(&self) -> bool {
         self.is_dirty
@@ -554,13 +603,6 @@ impl<'t> WriteStore<'t> {
     /// Takes along what callers met since the last commit.
     pub(crate) fn carry_events(&mut self) {
         self.events = self.holder.events.board();
-    }
-
-    /// Makes the transaction worth a commit although nothing but events is written. No sweep
-    /// rides along.
-    pub(crate) fn commit_events(&mut self) {
-        self.is_dirty = true;
-        self.is_swept = true;
     }
 
     fn name_of(&self, id: NamespaceId) -> Result<String, Error> {
@@ -645,6 +687,11 @@ const SWEEP_STEP_OVER_MAX: usize = 1_024;
 fn namespace_of(record_key: &[u8]) -> NamespaceId {
     let number = record_key.first_chunk::<2>().copied().unwrap_or_default();
     NamespaceId(u16::from_be_bytes(number))
+}
+
+/// How many bytes a record and its key take.
+pub(crate) fn stored_bytes(record_key: &[u8], record: &Record) -> u64 {
+    (record_key.len() + codec::encode_record(record_key, record).len()) as u64
 }
 
 fn open_expiry<'s, 't>(

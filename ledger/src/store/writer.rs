@@ -99,13 +99,7 @@ impl Engine {
             run: Some(work),
             answer: None,
         };
-        let queued = self.commits.submit(
-            &*self.holder.clock,
-            patience,
-            bytes,
-            Box::new(job),
-            |batch| self.write_batch(patience, batch),
-        );
+        let queued = self.submit_job(patience, bytes, Box::new(job));
         let unanswered = || Err(Error::CommitUnknown(Cause::new("the batch gave no answer")));
         let answer = locked(&shared.answer).take();
         let result = queued.and_then(|()| answer.unwrap_or_else(unanswered));
@@ -115,6 +109,19 @@ impl Engine {
             Err(shared) => locked(&shared.payload).clone(),
         };
         (payload, result)
+    }
+
+    /// Runs a job in a batch, led by this thread or by another one.
+    pub(crate) fn submit_job(
+        &self,
+        patience: Patience,
+        bytes: usize,
+        job: Box<dyn Job>,
+    ) -> Result<(), Error> {
+        self.commits
+            .submit(&*self.holder.clock, patience, bytes, job, |batch| {
+                self.write_batch(patience, batch)
+            })
     }
 
     /// Applies all jobs of a batch in one transaction and commits it.
@@ -129,7 +136,8 @@ impl Engine {
         let base = self.base()?;
         let transaction = self.begin_write(&base, patience)?;
         let jobs = batch.gather();
-        let _span = traced::span("commit", jobs.len());
+        let operations = jobs.iter().map(|job| job.operations()).sum();
+        let _span = traced::span("commit", operations);
         let applied = no_panic(|| {
             let mut store = WriteStore::open(&self.holder, &transaction)?;
             for job in jobs.iter_mut() {
@@ -138,9 +146,9 @@ impl Engine {
                     return Err(error.clone());
                 }
             }
-            finish(store, jobs.len())
+            finish(store, operations)
         });
-        self.conclude(transaction, applied, jobs.len()).map(|_| ())
+        self.conclude(transaction, applied, operations).map(|_| ())
     }
 
     /// Commits what was applied, or takes it back.
@@ -186,8 +194,9 @@ impl Engine {
                 "the storage engine panicked",
             ))),
         };
-        self.holder.events.arrive(Ride::Arrived);
         if let Err(error) = &result {
+            // Some of it may be on disk: counted once too little rather than twice.
+            self.holder.events.arrive(Ride::Unknown);
             traced::trouble("a commit failed", error);
             self.mark_failed();
         }
@@ -274,7 +283,9 @@ pub(crate) fn finish_with_sweep(
     mut store: WriteStore<'_>,
     operations: usize,
 ) -> Result<Written, Error> {
-    store.sweep_along(SWEEP_ALONG_BASE + operations)?;
+    // A job may be many operations: what counts is what was added.
+    let added = operations.max(store.puts());
+    store.sweep_along(SWEEP_ALONG_BASE + added)?;
     store.carry_events();
     store.finish()
 }

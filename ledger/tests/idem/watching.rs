@@ -49,7 +49,7 @@ fn advice_shows_when_duplicates_came() {
     }
     let shown = desk.run(&["advice", "--table", "t"]);
     assert_eq!(shown.code, 0, "{shown:?}");
-    for part in ["dedup:t: 2 duplicates", "#", "p99", "1d is enough"] {
+    for part in ["dedup:t: 2 duplicates", "#", "p99", "too few for advice"] {
         assert!(shown.out.contains(part), "{part}: {shown:?}");
     }
     let lines = json_lines(

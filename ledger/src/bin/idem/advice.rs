@@ -14,14 +14,21 @@ use crate::output::Output;
 use crate::speak::printable;
 
 const BAR_COLUMNS: u64 = 40;
+/// From fewer nothing follows.
+const SAMPLES_MIN: u64 = 20;
 
 pub(crate) fn run(arguments: &AdviceArguments, location: &Location) -> Result<Exit, Failure> {
     let wanted = wanted(arguments)?;
     let ledger = location.open_reading()?;
     let stats = ledger.stats()?;
+    // What lies there is kept for ever, and has no duplicates.
+    let is_kept = |names: &&NamespaceStats| {
+        names.name.starts_with("outbox:") || names.name.starts_with("versioned:")
+    };
     let chosen: Vec<&NamespaceStats> = stats
         .namespaces
         .iter()
+        .filter(|names| !is_kept(names))
         .filter(|names| {
             wanted
                 .as_ref()
@@ -70,9 +77,14 @@ fn advise(ledger: &Ledger, names: &NamespaceStats) -> Result<RetentionAdvice, Fa
 
 fn show(name: &str, advice: &RetentionAdvice, output: &mut Output) -> Result<(), Failure> {
     output.line(&format!(
-        "{}: {} duplicates, timed from the first claim of their key",
+        "{}: {} {}, timed from the first claim of the key",
         printable(name),
-        advice.samples
+        advice.samples,
+        if advice.samples == 1 {
+            "duplicate"
+        } else {
+            "duplicates"
+        },
     ))?;
     if advice.samples == 0 {
         return Ok(());
@@ -91,6 +103,10 @@ fn show(name: &str, advice: &RetentionAdvice, output: &mut Output) -> Result<(),
         output.line(&format!("  {what}  {}", in_words(span)))?;
     }
     let (proposed, kept) = (in_words(advice.proposed), in_words(advice.retention));
+    if advice.samples < SAMPLES_MIN {
+        let few = format!("  too few for advice; {kept} is kept, twice p99 is {proposed}");
+        return output.line(&few);
+    }
     output.line(&if advice.is_retention_shorter() {
         format!("  keep results for {proposed} (twice p99); {kept} is shorter")
     } else {

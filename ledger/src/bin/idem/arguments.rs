@@ -42,6 +42,10 @@ Examples:
   idem outbox
   idem outbox --table mails -- sh -c 'curl -f -H \"Idempotency-Key: $IDEM_KEY\" -d @- $URL'";
 
+const WATCH_HINT: &str = "\
+A program that opened its ledger exclusively (`Ledger::open`) is not watched, and does not start
+while it is watched: open it with `Ledger::builder().shared()`.";
+
 /// Makes any command safe to retry: under one key it runs once, and a retry gets the stored
 /// output and exit code instead of a second run.
 #[derive(Debug, Parser)]
@@ -81,6 +85,7 @@ pub(crate) enum Action {
     /// Say how long results should be kept, from when duplicates really came
     Advice(AdviceArguments),
     /// Watch claims, replays, interruptions and sweeps while they happen
+    #[command(after_help = WATCH_HINT)]
     Watch(WatchArguments),
     /// Remove completed records whose retention is over
     Sweep,
@@ -401,6 +406,14 @@ pub(crate) struct BackupArguments {
     pub(crate) file: PathBuf,
 }
 
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("it is zero".to_owned()),
+        Ok(count) => Ok(count),
+        Err(_) => Err("it is no whole number".to_owned()),
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct OutboxArguments {
     /// Only this outbox
@@ -408,7 +421,8 @@ pub(crate) struct OutboxArguments {
     pub(crate) table: Option<String>,
 
     /// At most so many messages of an outbox
-    #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000,
+        value_parser = at_least_one)]
     pub(crate) max: usize,
 
     #[command(flatten)]
@@ -417,8 +431,8 @@ pub(crate) struct OutboxArguments {
     #[command(flatten)]
     pub(crate) form: FormArgument,
 
-    /// The command that sends a message, and its arguments
-    #[arg(last = true, value_name = "COMMAND")]
+    /// The command that sends a message, and its arguments; needs --table
+    #[arg(last = true, value_name = "COMMAND", conflicts_with = "json")]
     pub(crate) command: Vec<OsString>,
 }
 

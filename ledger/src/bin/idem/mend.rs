@@ -112,7 +112,8 @@ pub(crate) fn sweep(location: &Location) -> Result<Exit, Failure> {
             removed += swept.removed;
             let done = removed as u64;
             tell(Progress { done, total });
-            if !swept.more {
+            // What cannot be removed (claims that live) is left, however often it is asked for.
+            if !swept.more || swept.removed == 0 {
                 return Ok::<_, Error>(removed);
             }
         }
@@ -150,6 +151,12 @@ pub(crate) fn check(verify: VerifyArgument, location: &Location) -> Result<Exit,
 
 /// `idem backup FILE`.
 pub(crate) fn backup(arguments: &BackupArguments, location: &Location) -> Result<Exit, Failure> {
+    if arguments.file.exists() {
+        let taken = arguments.file.display();
+        return Err(Failure::usage(format!(
+            "{taken} exists; a backup replaces nothing"
+        )));
+    }
     let ledger = location.open_reading()?;
     let report = counting("copying", Unit::Bytes, |tell| {
         ledger.backup_telling(&arguments.file, tell)

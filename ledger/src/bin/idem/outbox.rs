@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::thread;
 
 use idempotency_ledger::{Drain, Ledger, OutboxRow, OutboxTable};
 use serde::Serialize;
@@ -147,8 +148,10 @@ fn send(command: &[std::ffi::OsString], row: &OutboxRow) -> Result<(), String> {
         .spawn()
         .map_err(|error| format!("{}: {error}", program.display()))?;
     if let Some(mut stdin) = child.stdin.take() {
-        // A command that does not read is free not to: its exit code counts.
-        let _ = stdin.write_all(row.payload());
+        // Beside the command, which is free not to read: its exit code counts, and what it leaves
+        // behind may keep the pipe open.
+        let payload = row.payload().to_vec();
+        let _ = thread::spawn(move || stdin.write_all(&payload));
     }
     let status = child.wait().map_err(|error| error.to_string())?;
     if status.success() {

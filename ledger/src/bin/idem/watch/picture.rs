@@ -32,7 +32,8 @@ pub(crate) fn draw(frame: &mut Frame<'_>, board: &Board) {
     .areas(frame.area());
     let [left, right] = Layout::horizontal([Constraint::Fill(1); 2]).areas(curves);
     frame.render_widget(heading(board, stats), head);
-    frame.render_widget(namespace_table(board, stats), namespaces);
+    let table = namespace_table(board, stats, namespaces.width);
+    frame.render_widget(table, namespaces);
     draw_curve(frame, left, "claims", &board.claims, Color::Cyan);
     draw_curve(frame, right, "replays", &board.replays, Color::Green);
     frame.render_widget(unfinished_table(board, stats), unfinished);
@@ -57,42 +58,50 @@ fn heading(board: &Board, stats: &Stats) -> Paragraph<'static> {
     Paragraph::new(Line::from(words))
 }
 
-fn namespace_table(board: &Board, stats: &Stats) -> Table<'static> {
-    let heading = [
-        "NAMESPACE",
-        "RECORDS",
-        "CLAIMED",
-        "EXPIRED",
-        "REPLAYS",
-        "REFUSALS",
-        "INTERRUPTED",
-        "LATE",
-        "SWEPT",
-    ];
-    let rows = stats
-        .namespaces
-        .iter()
-        .map(|names| namespace_row(board, names));
-    let widths = [
-        Constraint::Fill(1),
-        Constraint::Length(9),
-        Constraint::Length(9),
-        Constraint::Length(9),
-        Constraint::Length(14),
-        Constraint::Length(14),
-        Constraint::Length(14),
-        Constraint::Length(9),
-        Constraint::Length(14),
-    ];
+/// What a narrow terminal does without.
+const WIDE_COLUMNS: u16 = 110;
+
+/// The counts of a namespace, each with its width and whether a narrow terminal shows it.
+const COUNTS: [(&str, u16, Shown); 8] = [
+    ("RECORDS", 9, Shown::Always),
+    ("CLAIMED", 9, Shown::Always),
+    ("EXPIRED", 9, Shown::WhenWide),
+    ("REPLAYS", 13, Shown::Always),
+    ("REFUSALS", 13, Shown::Always),
+    ("INTERRUPTED", 13, Shown::Always),
+    ("LATE", 9, Shown::WhenWide),
+    ("SWEPT", 13, Shown::WhenWide),
+];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    Always,
+    WhenWide,
+}
+
+fn namespace_table(board: &Board, stats: &Stats, width: u16) -> Table<'static> {
+    let fits = |shown| shown == Shown::Always || width >= WIDE_COLUMNS;
+    let shown = || COUNTS.iter().filter(move |(_, _, shown)| fits(*shown));
+    let heading = [Cell::from("NAMESPACE")]
+        .into_iter()
+        .chain(shown().map(|(name, _, _)| Cell::from(*name)));
+    let widths = [Constraint::Min(12)]
+        .into_iter()
+        .chain(shown().map(|(_, width, _)| Constraint::Length(*width)));
+    let rows = stats.namespaces.iter().map(|names| {
+        let name = [Cell::from(printable(&names.name))];
+        let counts = count_cells(board, names).into_iter().zip(COUNTS);
+        let counts = counts.filter(|(_, (_, _, shown))| fits(*shown));
+        Row::new(name.into_iter().chain(counts.map(|(cell, _)| cell)))
+    });
     Table::new(rows, widths)
         .header(Row::new(heading).dim())
         .block(Block::new().borders(Borders::TOP).title(" namespaces "))
 }
 
-fn namespace_row(board: &Board, names: &NamespaceStats) -> Row<'static> {
+fn count_cells(board: &Board, names: &NamespaceStats) -> [Cell<'static>; 8] {
     let (events, change) = (names.events, board.change(names));
-    Row::new([
-        Cell::from(printable(&names.name)),
+    [
         Cell::from(names.records.to_string()),
         Cell::from(names.claimed.to_string()),
         Cell::from(names.expired.to_string()),
@@ -101,7 +110,7 @@ fn namespace_row(board: &Board, names: &NamespaceStats) -> Row<'static> {
         counted(events.interruptions, change.interruptions, Color::Red),
         counted(events.late, change.late, Color::Red),
         counted(events.swept, change.swept, Color::Blue),
-    ])
+    ]
 }
 
 /// A count, and in colour what came since the look before.

@@ -1,0 +1,85 @@
+//! `PATCH /api/accounts/{id}`: a delta that is applied once, to the version that was seen.
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::http::header::IF_MATCH;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use idempotency_ledger::Version;
+use idempotency_ledger::http::{HttpAnswer, Keyed};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::faults::Fault;
+use crate::problems::{problem, unreadable};
+use crate::server::App;
+use crate::transfers::{RolledBack, failed, refusal, respond};
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Asked {
+    /// In cents.
+    delta: i64,
+}
+
+pub(crate) async fn patch(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    fault: Fault,
+    headers: HeaderMap,
+    Extension(keyed): Extension<Keyed>,
+    asked: Result<Json<Asked>, JsonRejection>,
+) -> Response {
+    let Json(Asked { delta }) = match asked {
+        Ok(asked) => asked,
+        Err(rejection) => return unreadable(&rejection),
+    };
+    let Some(value) = headers.get(IF_MATCH) else {
+        let detail = "say which version the delta is for, as If-Match: \"7\"";
+        return problem(428, "precondition-required", detail);
+    };
+    let Some(seen) = version_in(value.to_str().unwrap_or_default()) else {
+        return problem(
+            400,
+            "invalid-request",
+            "If-Match is no version, such as \"7\"",
+        );
+    };
+    fault.pause().await;
+    let bank = app.bank.clone();
+    let fails = fault.fails_before_the_effect();
+    let done = keyed.transact(move |txn| {
+        if fails {
+            return Err(RolledBack::DemoFault);
+        }
+        match bank.add(txn, &id, delta, Some(seen)) {
+            Ok((balance, version)) => {
+                let changed = json!({"id": id, "balance": balance, "version": version.get()});
+                let changed = HttpAnswer::json(200, &changed)
+                    .map_err(|error| RolledBack::Storage(error.to_string()))?;
+                Ok(changed.header("etag", &format!("\"{version}\"")))
+            }
+            Err(error) => refusal(error),
+        }
+    });
+    let response = respond(done.await);
+    fault.crash_if_asked();
+    response
+}
+
+fn version_in(value: &str) -> Option<Version> {
+    let number = value.trim().strip_prefix('"')?.strip_suffix('"')?;
+    number.parse().ok().map(Version::from_stored)
+}
+
+pub(crate) async fn list(State(app): State<App>) -> Response {
+    match app.bank.accounts() {
+        Ok(accounts) => {
+            let lines = accounts.into_iter().map(|(id, balance, version)| {
+                json!({"id": id, "balance": balance, "version": version.get()})
+            });
+            Json(lines.collect::<Vec<_>>()).into_response()
+        }
+        Err(error) => failed(&error),
+    }
+}

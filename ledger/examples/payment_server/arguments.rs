@@ -1,0 +1,45 @@
+//! What can be written on the command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// A payment server on an idempotency ledger
+#[derive(Debug, Parser)]
+#[command(name = "payment_server")]
+pub(crate) struct Arguments {
+    /// Where to listen; port 0 takes any, and says which
+    #[arg(long, default_value = "127.0.0.1:8787")]
+    pub(crate) addr: SocketAddr,
+
+    /// The ledger's file, with the accounts in it
+    #[arg(long, value_name = "PATH")]
+    pub(crate) ledger: PathBuf,
+
+    /// The card network's file [default: the ledger's with `.network` behind it]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) network: Option<PathBuf>,
+
+    /// A folder of static files to serve
+    #[arg(long, value_name = "DIR")]
+    pub(crate) www: Option<PathBuf>,
+
+    /// Obey the request header Demo-Fault
+    #[arg(long)]
+    pub(crate) faults: bool,
+
+    /// Demand signatures of webhooks: HMAC-SHA256 of the body, as `Webhook-Signature: sha256=HEX`
+    #[arg(long, value_name = "SECRET")]
+    pub(crate) webhook_secret: Option<String>,
+}
+
+impl Arguments {
+    pub(crate) fn network_path(&self) -> PathBuf {
+        self.network.clone().unwrap_or_else(|| {
+            let mut path = self.ledger.clone().into_os_string();
+            path.push(".network");
+            path.into()
+        })
+    }
+}

@@ -1,0 +1,89 @@
+//! `POST /webhooks/{source}`: each event counts once. Its signature is checked before the ledger is
+//! touched, or a forged id would suppress the real event.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use hmac::{Hmac, KeyInit, Mac};
+use idempotency_ledger::redb::{ReadableTable, TableDefinition};
+use idempotency_ledger::{DedupTable, Error, Ledger, Sighting};
+use serde_json::json;
+use sha2::Sha256;
+
+use crate::problems::problem;
+use crate::server::App;
+
+/// One table for all sources, which are part of the id: who sends a new name makes no new table.
+const EVENTS: DedupTable = DedupTable::new("webhooks", DedupTable::SEVEN_DAYS);
+/// How many events of a source were worked on.
+const WORKED: TableDefinition<'_, &str, u64> = TableDefinition::new("webhooks-worked");
+
+pub(crate) async fn receive(
+    State(app): State<App>,
+    Path(source): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    if let Some(secret) = &app.webhook_secret {
+        let signature = headers.get("webhook-signature");
+        let signature = signature.and_then(|value| value.to_str().ok());
+        if !signature.is_some_and(|signature| is_signed(secret, &body, signature)) {
+            return problem(401, "bad-signature", "the signature is missing or wrong");
+        }
+    }
+    let Some(event) = headers.get("event-id").and_then(|id| id.to_str().ok()) else {
+        return problem(400, "missing-event-id", "an event has an Event-Id");
+    };
+    let id = format!("{source}/{event}");
+    let ledger = app.ledger.clone();
+    let seen = tokio::task::spawn_blocking(move || work(&ledger, &source, &id)).await;
+    match seen {
+        Ok(Ok(Sighting::First)) => Json(json!({"sighting": "first"})).into_response(),
+        Ok(Ok(Sighting::Repeat { .. })) => Json(json!({"sighting": "repeat"})).into_response(),
+        Ok(Err(Error::Invalid(invalid))) => problem(400, "invalid-event-id", &invalid.to_string()),
+        // Not a 2xx: the sender delivers it again.
+        Ok(Err(error)) => problem(503, "storage", &error.to_string()),
+        Err(error) => problem(503, "storage", &error.to_string()),
+    }
+}
+
+/// Marks the event and works on it, in one commit.
+fn work(ledger: &Ledger, source: &str, id: &str) -> Result<Sighting, Error> {
+    let txn = ledger.write()?;
+    let sighting = ledger.dedup(EVENTS).observe_in(&txn, id)?;
+    match sighting {
+        Sighting::First => {
+            {
+                let mut worked = txn.open_table(WORKED)?;
+                let before = worked.get(source)?.map_or(0, |count| count.value());
+                let _ = worked.insert(source, before + 1)?;
+            }
+            let _ = txn.commit()?;
+        }
+        // Nothing was written.
+        Sighting::Repeat { .. } => txn.abort(),
+    }
+    Ok(sighting)
+}
+
+fn is_signed(secret: &str, body: &[u8], signature: &str) -> bool {
+    let Some(hex) = signature.strip_prefix("sha256=") else {
+        return false;
+    };
+    let Some(told) = bytes_of(hex) else {
+        return false;
+    };
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any length is a key");
+    mac.update(body);
+    // Compared in constant time.
+    mac.verify_slice(&told).is_ok()
+}
+
+fn bytes_of(hex: &str) -> Option<Vec<u8>> {
+    let pairs = (0..hex.len()).step_by(2);
+    pairs
+        .map(|at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok())
+        .collect()
+}

@@ -1,0 +1,424 @@
+//! Writes of asynchronous callers: one thread commits for all of them, and nobody waits on one.
+//!
+//! Callers leave errands here and are woken when theirs is settled. What queued while the disk was
+//! at work is one part of the next batch. The thread starts with the first errand and ends with
+//! the ledger; a ledger that is only used by blocking calls has none.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::Duration;
+
+use crate::clock::locked;
+use crate::error::{Cause, Error};
+use crate::store::engine::Engine;
+use crate::store::group_commit::{
+    BATCH_BYTES_MAX, BATCH_OPERATIONS_MAX, Patience, QUEUE_BYTES_MAX, QUEUE_OPERATIONS_MAX, Settle,
+};
+use crate::store::write_store::{Job, WriteStore};
+
+/// The errands of one ledger, and the thread that runs them.
+#[derive(Default)]
+pub(crate) struct Committer {
+    desk: Mutex<Desk>,
+}
+
+#[derive(Default)]
+struct Desk {
+    /// Made with the first errand.
+    line: Option<Sender<Errand>>,
+    waiting: Arc<Mutex<Load>>,
+}
+
+impl Desk {
+    /// The line, with the thread that works it off.
+    fn open(&mut self) -> Result<Sender<Errand>, Error> {
+        if let Some(line) = &self.line {
+            return Ok(line.clone());
+        }
+        let (line, errands) = mpsc::channel();
+        let waiting = Arc::clone(&self.waiting);
+        thread::Builder::new()
+            .name("idempotency-commit".into())
+            .spawn(move || run(&errands, &waiting))
+            .map_err(Error::io)?;
+        self.line = Some(line.clone());
+        Ok(line)
+    }
+}
+
+/// What waits in the line.
+#[derive(Clone, Copy, Debug, Default)]
+struct Load {
+    operations: usize,
+    bytes: usize,
+}
+
+/// Something to do for a caller, who keeps the ledger open until it is done.
+struct Errand {
+    engine: Arc<Engine>,
+    work: Work,
+}
+
+enum Work {
+    /// A part of a batch.
+    Shared {
+        patience: Patience,
+        bytes: usize,
+        job: Box<dyn Job>,
+    },
+    /// A caller's own code in a transaction of its own.
+    Alone(OwnCode),
+}
+
+type OwnCode = Box<dyn FnOnce(&Arc<Engine>) + Send>;
+
+impl std::fmt::Debug for Committer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Committer")
+    }
+}
+
+impl Committer {
+    /// Leaves an errand. Room for endings is reserved, as in the queue of the blocking callers.
+    fn send(&self, errand: Errand) -> Result<(), Error> {
+        let mut desk = locked(&self.desk);
+        if let Work::Shared {
+            patience, bytes, ..
+        } = &errand.work
+        {
+            let mut waiting = locked(&desk.waiting);
+            let is_full = waiting.operations >= QUEUE_OPERATIONS_MAX
+                || waiting.bytes.saturating_add(*bytes) > QUEUE_BYTES_MAX;
+            match patience {
+                Patience::Bounded | Patience::Instant if is_full => {
+                    let waited = Duration::ZERO;
+                    return Err(Error::Busy { waited });
+                }
+                Patience::Bounded | Patience::Instant | Patience::Reserved => {}
+            }
+            waiting.operations += 1;
+            waiting.bytes = waiting.bytes.saturating_add(*bytes);
+        }
+        let line = desk.open()?;
+        drop(desk);
+        let gone = |_| Error::Storage(Cause::new("the committing thread is gone"));
+        line.send(errand).map_err(gone)
+    }
+}
+
+/// The thread: one commit for what has queued, one after the other.
+fn run(errands: &Receiver<Errand>, waiting: &Mutex<Load>) {
+    let mut next = None;
+    loop {
+        let first = match next.take() {
+            Some(errand) => errand,
+            None => match errands.recv() {
+                Ok(errand) => errand,
+                Err(_) => return,
+            },
+        };
+        let Errand { engine, work } = first;
+        match work {
+            // A panic belongs to the caller, who is told of it.
+            Work::Alone(work) => drop(catch_unwind(AssertUnwindSafe(|| work(&engine)))),
+            Work::Shared {
+                patience,
+                bytes,
+                job,
+            } => {
+                let mut group = Group::of(patience, bytes, job);
+                next = group.gather(errands);
+                group.leave(waiting);
+                let _ = catch_unwind(AssertUnwindSafe(|| group.commit(&engine)));
+            }
+        }
+    }
+}
+
+/// Jobs of several callers, as one part of a batch.
+struct Group {
+    patience: Patience,
+    bytes: usize,
+    jobs: Vec<Box<dyn Job>>,
+}
+
+impl Group {
+    fn of(patience: Patience, bytes: usize, job: Box<dyn Job>) -> Self {
+        Self {
+            patience,
+            bytes,
+            jobs: vec![job],
+        }
+    }
+
+    /// Takes in what has queued and fits; the first errand that does not is returned.
+    fn gather(&mut self, errands: &Receiver<Errand>) -> Option<Errand> {
+        while self.jobs.len() < BATCH_OPERATIONS_MAX {
+            let errand = match errands.try_recv() {
+                Ok(errand) => errand,
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return None,
+            };
+            match errand.work {
+                Work::Shared {
+                    patience,
+                    bytes,
+                    job,
+                } if self.bytes.saturating_add(bytes) <= BATCH_BYTES_MAX => {
+                    // An ending among them has room, whoever it comes with.
+                    if patience == Patience::Reserved {
+                        self.patience = patience;
+                    }
+                    self.bytes += bytes;
+                    self.jobs.push(job);
+                }
+                work @ (Work::Shared { .. } | Work::Alone(_)) => {
+                    let engine = errand.engine;
+                    return Some(Errand { engine, work });
+                }
+            }
+        }
+        None
+    }
+
+    /// They no longer wait in the line.
+    fn leave(&self, waiting: &Mutex<Load>) {
+        let mut waiting = locked(waiting);
+        waiting.operations = waiting.operations.saturating_sub(self.jobs.len());
+        waiting.bytes = waiting.bytes.saturating_sub(self.bytes);
+    }
+
+    fn commit(self, engine: &Arc<Engine>) {
+        let jobs = Arc::new(Mutex::new(self.jobs));
+        let together = Together(Arc::clone(&jobs));
+        if let Err(error) = engine.submit_job(self.patience, self.bytes, Box::new(together)) {
+            // It never came to a batch.
+            for job in locked(&jobs).iter_mut() {
+                job.settle(Err(error.clone()));
+            }
+        }
+    }
+}
+
+struct Together(Arc<Mutex<Vec<Box<dyn Job>>>>);
+
+impl Job for Together {
+    fn apply(&mut self, store: &mut WriteStore<'_>) {
+        for job in locked(&self.0).iter_mut() {
+            job.apply(store);
+            if store.failure().is_some() {
+                return;
+            }
+        }
+    }
+
+    fn operations(&self) -> usize {
+        locked(&self.0).len()
+    }
+}
+
+impl Settle for Together {
+    fn settle(&mut self, verdict: Result<(), Error>) {
+        for job in locked(&self.0).iter_mut() {
+            job.settle(verdict.clone());
+        }
+    }
+}
+
+impl Engine {
+    /// Leaves `work` for the next batch. The payload comes back with the answer, whatever becomes
+    /// of it; an answer that nobody waits for any more goes to `abandoned`.
+    pub(crate) fn submit_async<P, T, F>(
+        self: &Arc<Self>,
+        patience: Patience,
+        bytes: usize,
+        payload: P,
+        work: F,
+        abandoned: impl FnOnce(Settled<P, T>) + Send + 'static,
+    ) -> Answer<Settled<P, T>>
+    where
+        P: Send + 'static,
+        T: Send + 'static,
+        F: FnOnce(&mut WriteStore<'_>, &P) -> Result<T, Error> + Send + 'static,
+    {
+        let slot = Slot::new(abandoned);
+        if let Err(error) = self.check_writable() {
+            slot.deliver((payload, Err(error)));
+            return Answer(slot);
+        }
+        let job = AsyncJob {
+            work: Some((payload, work)),
+            done: None,
+            slot: Arc::clone(&slot),
+        };
+        let errand = Errand {
+            engine: Arc::clone(self),
+            work: Work::Shared {
+                patience,
+                bytes,
+                job: Box::new(job),
+            },
+        };
+        // A job that is not taken in settles itself when it is dropped; this says why.
+        if let Err(error) = self.committer.send(errand) {
+            slot.correct(|(payload, _)| (payload, Err(error)));
+        }
+        Answer(slot)
+    }
+
+    /// Runs a caller's own code on the committing thread, outside of any batch.
+    pub(crate) fn run_alone_async<A: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Arc<Self>) -> A + Send + 'static,
+    ) -> Result<Answer<thread::Result<A>>, Error> {
+        let slot = Slot::new(drop);
+        let teller = Arc::clone(&slot);
+        let alone = move |engine: &Arc<Self>| {
+            teller.deliver(catch_unwind(AssertUnwindSafe(|| work(engine))));
+        };
+        self.committer.send(Errand {
+            engine: Arc::clone(self),
+            work: Work::Alone(Box::new(alone)),
+        })?;
+        Ok(Answer(slot))
+    }
+}
+
+/// A payload and what became of it.
+pub(crate) type Settled<P, T> = (P, Result<T, Error>);
+
+/// A closure over the store as a job whose caller is woken.
+struct AsyncJob<P, T, F> {
+    work: Option<(P, F)>,
+    done: Option<Settled<P, T>>,
+    slot: Arc<Slot<Settled<P, T>>>,
+}
+
+impl<P, T, F> Job for AsyncJob<P, T, F>
+where
+    P: Send,
+    T: Send,
+    F: FnOnce(&mut WriteStore<'_>, &P) -> Result<T, Error> + Send,
+{
+    fn apply(&mut self, store: &mut WriteStore<'_>) {
+        if let Some((payload, work)) = self.work.take() {
+            let answer = work(store, &payload);
+            self.done = Some((payload, answer));
+        }
+    }
+}
+
+impl<P: Send, T: Send, F: Send> Settle for AsyncJob<P, T, F> {
+    fn settle(&mut self, verdict: Result<(), Error>) {
+        let settled = match (self.done.take(), self.work.take()) {
+            (Some((payload, answer)), _) => (payload, verdict.and(answer)),
+            (None, Some((payload, _))) => {
+                let passed_over = || Err(Error::Storage(Cause::new("the batch passed it over")));
+                (payload, verdict.and_then(|()| passed_over()))
+            }
+            (None, None) => return,
+        };
+        self.slot.deliver(settled);
+    }
+}
+
+impl<P, T, F> Drop for AsyncJob<P, T, F> {
+    fn drop(&mut self) {
+        let done = self.done.take().map(|(payload, _)| payload);
+        let undone = self.work.take().map(|(payload, _)| payload);
+        let Some(payload) = done.or(undone) else {
+            return;
+        };
+        let unanswered = Error::CommitUnknown(Cause::new("the batch gave no answer"));
+        self.slot.deliver((payload, Err(unanswered)));
+    }
+}
+
+/// Where an answer waits for its caller, or the caller for its answer.
+struct Slot<A> {
+    state: Mutex<Waiting<A>>,
+}
+
+struct Waiting<A> {
+    answer: Option<A>,
+    waker: Option<Waker>,
+    /// What becomes of an answer that nobody waits for; taken by whoever waits no more.
+    abandoned: Option<Box<dyn FnOnce(A) + Send>>,
+    is_abandoned: bool,
+}
+
+impl<A> Slot<A> {
+    fn new(abandoned: impl FnOnce(A) + Send + 'static) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(Waiting {
+                answer: None,
+                waker: None,
+                abandoned: Some(Box::new(abandoned)),
+                is_abandoned: false,
+            }),
+        })
+    }
+
+    fn deliver(&self, answer: A) {
+        let mut state = locked(&self.state);
+        if state.is_abandoned {
+            let abandoned = state.abandoned.take();
+            drop(state);
+            if let Some(abandoned) = abandoned {
+                abandoned(answer);
+            }
+            return;
+        }
+        state.answer = Some(answer);
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Changes an answer that was delivered a moment ago.
+    fn correct(&self, change: impl FnOnce(A) -> A) {
+        let mut state = locked(&self.state);
+        state.answer = state.answer.take().map(change);
+    }
+}
+
+/// An answer to come.
+#[must_use = "an answer that is dropped is abandoned"]
+pub(crate) struct Answer<A>(Arc<Slot<A>>);
+
+impl<A> Future for Answer<A> {
+    type Output = A;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<A> {
+        let mut state = locked(&self.0.state);
+        let Some(answer) = state.answer.take() else {
+            state.waker = Some(context.waker().clone());
+            return Poll::Pending;
+        };
+        state.abandoned = None;
+        Poll::Ready(answer)
+    }
+}
+
+impl<A> Drop for Answer<A> {
+    fn drop(&mut self) {
+        let mut state = locked(&self.0.state);
+        state.is_abandoned = true;
+        let left = state.answer.take();
+        let abandoned = if left.is_some() {
+            state.abandoned.take()
+        } else {
+            None
+        };
+        drop(state);
+        if let (Some(answer), Some(abandoned)) = (left, abandoned) {
+            abandoned(answer);
+        }
+    }
+}
