@@ -43,7 +43,8 @@ function init() math.randomseed(os.time() + id * 7919); run = math.random(1, 214
 function request()
   counter = counter + 1
   local key = string.format('"%08x-%d-%d"', run, id, counter)
-  return wrk.format("POST", nil, { ["Idempotency-Key"] = key, ["Content-Type"] = "text/plain" }, "25")
+  local headers = { ["Idempotency-Key"] = key, ["Content-Type"] = "text/plain" }
+  return wrk.format("POST", nil, headers, "25")
 end
 function done(summary, latency)
   io.write(string.format("median_us=%d requests=%d micros=%d failed=%d\n",

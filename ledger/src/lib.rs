@@ -65,9 +65,10 @@
 //! - `metrics`: counters of the crate `metrics` and, by `Ledger::record_gauges`, gauges:
 //!   `idempotency_events_total` (by namespace and event: `claimed`, `claimed_late`,
 //!   `taken_over`, `replayed`, `in_progress`, `interrupted`, `mismatch`, `stale_key`, `quota`,
-//!   `completed`, `released`, `superseded`), `idempotency_swept_records_total`, `idempotency_commits_total`,
-//!   `idempotency_operations_total`; `idempotency_records` (by namespace and state),
-//!   `idempotency_bytes`, `idempotency_file_bytes`, `idempotency_live_claims`.
+//!   `completed`, `released`, `superseded`), `idempotency_swept_records_total`,
+//!   `idempotency_commits_total`, `idempotency_operations_total`; `idempotency_records` (by
+//!   namespace and state), `idempotency_bytes`, `idempotency_file_bytes`,
+//!   `idempotency_live_claims`.
 //! - `cli`: the command `idem`, which makes any shell command safe to retry. Linux and macOS.
 
 extern crate alloc;
