@@ -226,11 +226,25 @@ async fn begin_once(engine: &Arc<Engine>, asked: &Arc<Asked>) -> Result<Begun, E
         move |((), begun)| {
             // Whoever asked is gone, and has done nothing under the claim.
             if let (Ok(Begun::Claimed(started)), Some(engine)) = (begun, forgotten.upgrade()) {
-                drop(release_held(&Claim::new(engine, started)));
+                give_back(Claim::new(engine, started));
             }
         },
     );
     begun.await.1
+}
+
+/// Releases a claim that was made for nobody. It lives until that is settled: nobody sees it
+/// interrupted.
+fn give_back(claim: Claim) {
+    let (engine, claimed) = (Arc::clone(claim.engine()), claim.ended());
+    let bytes = claimed.batch_bytes();
+    drop(engine.submit_async(
+        Patience::Reserved,
+        bytes,
+        claim,
+        move |store, _| release_in(store, &claimed.placed, claimed.fence),
+        drop,
+    ));
 }
 
 /// The asynchronous form of waiting until an operation is not in progress.

@@ -75,6 +75,18 @@ enum Work {
     Alone(OwnCode),
 }
 
+impl Work {
+    /// How long its caller waits, and how many bytes it adds to a batch.
+    fn load(&self) -> (Patience, usize) {
+        match self {
+            Self::Shared {
+                patience, bytes, ..
+            } => (*patience, *bytes),
+            Self::Alone(_) => (Patience::Bounded, 0),
+        }
+    }
+}
+
 type OwnCode = Box<dyn FnOnce(&Arc<Engine>) + Send>;
 
 impl std::fmt::Debug for Committer {
@@ -87,13 +99,11 @@ impl Committer {
     /// Leaves an errand. Room for endings is reserved, as in the queue of the blocking callers.
     fn send(&self, errand: Errand) -> Result<(), Error> {
         let mut desk = locked(&self.desk);
-        if let Work::Shared {
-            patience, bytes, ..
-        } = &errand.work
+        let (patience, bytes) = errand.work.load();
         {
             let mut waiting = locked(&desk.waiting);
             let is_full = waiting.operations >= QUEUE_OPERATIONS_MAX
-                || waiting.bytes.saturating_add(*bytes) > QUEUE_BYTES_MAX;
+                || waiting.bytes.saturating_add(bytes) > QUEUE_BYTES_MAX;
             match patience {
                 Patience::Bounded | Patience::Instant if is_full => {
                     let waited = Duration::ZERO;
@@ -102,7 +112,7 @@ impl Committer {
                 Patience::Bounded | Patience::Instant | Patience::Reserved => {}
             }
             waiting.operations += 1;
-            waiting.bytes = waiting.bytes.saturating_add(*bytes);
+            waiting.bytes = waiting.bytes.saturating_add(bytes);
         }
         let line = desk.open()?;
         drop(desk);
@@ -125,7 +135,10 @@ fn run(errands: &Receiver<Errand>, waiting: &Mutex<Load>) {
         let Errand { engine, work } = first;
         match work {
             // A panic belongs to the caller, who is told of it.
-            Work::Alone(work) => drop(catch_unwind(AssertUnwindSafe(|| work(&engine)))),
+            Work::Alone(work) => {
+                leave(waiting, 1, 0);
+                drop(catch_unwind(AssertUnwindSafe(|| work(&engine))));
+            }
             Work::Shared {
                 patience,
                 bytes,
@@ -133,11 +146,18 @@ fn run(errands: &Receiver<Errand>, waiting: &Mutex<Load>) {
             } => {
                 let mut group = Group::of(patience, bytes, job);
                 next = group.gather(errands);
-                group.leave(waiting);
+                leave(waiting, group.jobs.len(), group.bytes);
                 let _ = catch_unwind(AssertUnwindSafe(|| group.commit(&engine)));
             }
         }
     }
+}
+
+/// What no longer waits in the line.
+fn leave(waiting: &Mutex<Load>, operations: usize, bytes: usize) {
+    let mut waiting = locked(waiting);
+    waiting.operations = waiting.operations.saturating_sub(operations);
+    waiting.bytes = waiting.bytes.saturating_sub(bytes);
 }
 
 /// Jobs of several callers, as one part of a batch.
@@ -183,13 +203,6 @@ impl Group {
             }
         }
         None
-    }
-
-    /// They no longer wait in the line.
-    fn leave(&self, waiting: &Mutex<Load>) {
-        let mut waiting = locked(waiting);
-        waiting.operations = waiting.operations.saturating_sub(self.jobs.len());
-        waiting.bytes = waiting.bytes.saturating_sub(self.bytes);
     }
 
     fn commit(self, engine: &Arc<Engine>) {
