@@ -1,9 +1,14 @@
-//! Tests of the browser client in real Chromium: real reloads, crashes, tabs and storage.
+//! Tests of the browser client and of the demo page in real Chromium: real reloads, crashes,
+//! tabs and storage.
 
 mod answers;
 mod clicks;
 mod comparison;
 mod consumers;
+mod demo;
+mod demo_access;
+mod demo_stories;
+mod demo_worker;
 mod fetching;
 mod forms;
 mod hammer;

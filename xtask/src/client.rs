@@ -9,14 +9,17 @@ use std::path::{Path, PathBuf};
 
 use crate::apt;
 use crate::browsers::{self, Browser, DRIVER_VARIABLES};
+use crate::demo;
 use crate::node;
 use crate::process::{Failure, Program, find_on_path};
+use crate::site;
 use crate::suite::Ending;
 use crate::wasm_toolchain::{TARGET, WasmToolchain, sysroot_has};
 use crate::workspace::Workspace;
 
 /// The package for the browser.
 const CLIENT: &str = "idempotency-client";
+const CRATE_FILE: &str = "idempotency_client.wasm";
 
 /// The tool in `xtask/wasm`.
 const TOOL: &str = "xtask-wasm";
@@ -30,6 +33,17 @@ pub(crate) const SHIPPED: &str = "wasm";
 
 /// Makes `wasm-client/pkg` and prints how large it is.
 pub(crate) fn package(workspace: &Workspace, profile: &str) -> Result<(), Failure> {
+    let esbuild = node::esbuild(workspace)
+        .inspect_err(|reason| println!("    what a page loads is not measured: {reason}"));
+    make(workspace, profile, esbuild.ok())
+}
+
+/// Makes what ships without measuring what a page loads, which would need Node.
+pub(crate) fn package_unmeasured(workspace: &Workspace) -> Result<(), Failure> {
+    make(workspace, SHIPPED, None)
+}
+
+fn make(workspace: &Workspace, profile: &str, esbuild: Option<PathBuf>) -> Result<(), Failure> {
     let toolchain = WasmToolchain::find(workspace)?;
     // One crate type alone: with the two of the manifest there is no optimization over the
     // borders of crates, and the wasm is a quarter larger.
@@ -41,13 +55,12 @@ pub(crate) fn package(workspace: &Workspace, profile: &str) -> Result<(), Failur
     let mut program = tool(workspace)
         .args(["package", "--root"])
         .args([workspace.root()])
-        .args(["--wasm".into(), compiled(workspace, profile)]);
+        .args(["--wasm".into(), compiled(workspace, profile, CRATE_FILE)]);
     if let Some(path) = wasm_opt() {
         program = program.args(["--wasm-opt".into(), path]);
     }
-    match node::esbuild(workspace) {
-        Ok(path) => program = program.args(["--esbuild".into(), path]),
-        Err(reason) => println!("    what a page loads is not measured: {reason}"),
+    if let Some(path) = esbuild {
+        program = program.args(["--esbuild".into(), path]);
     }
     if profile != SHIPPED {
         program = program.args(["--unlimited"]);
@@ -127,6 +140,12 @@ pub(crate) fn test_pages(workspace: &Workspace) -> Result<Ending, Failure> {
         .cargo(["test"])
         .args(PAGE_TESTS)
         .env("IDEMPOTENCY_TARBALL", tarball)
+        .env("IDEMPOTENCY_SITE", site::built(workspace)?)
+        .env("IDEMPOTENCY_SERVER", demo::build_server(workspace)?)
+        .env(
+            "IDEMPOTENCY_AXE",
+            node::axe(workspace).map_err(Failure::new)?,
+        )
         .run()?;
     Ok(Ending::Passed)
 }
@@ -171,27 +190,24 @@ fn runner_setting(runner: &str) -> String {
 }
 
 /// The tool, compiled if it must be.
-fn tool(workspace: &Workspace) -> Program {
+pub(crate) fn tool(workspace: &Workspace) -> Program {
     workspace.cargo(["run", "-p", TOOL, "--"])
 }
 
-/// Where cargo leaves the client.
-fn compiled(workspace: &Workspace, profile: &str) -> PathBuf {
+/// Where cargo leaves a wasm file.
+pub(crate) fn compiled(workspace: &Workspace, profile: &str, file: &str) -> PathBuf {
     let folder = match profile {
         "dev" | "test" => "debug",
         "bench" => "release",
         other => other,
     };
     let target = workspace.root().join(Workspace::target_dir("wasm"));
-    target
-        .join(TARGET)
-        .join(folder)
-        .join("idempotency_client.wasm")
+    target.join(TARGET).join(folder).join(file)
 }
 
 /// It saves a third of the bytes, and the limits are those of what ships: so it is installed
 /// where that may be, and its absence is said.
-fn wasm_opt() -> Option<PathBuf> {
+pub(crate) fn wasm_opt() -> Option<PathBuf> {
     const PACKAGES: [&str; 1] = ["binaryen"];
     find_on_path("wasm-opt").or_else(|| {
         let installed = apt::install(&PACKAGES);
@@ -208,7 +224,7 @@ fn wasm_opt() -> Option<PathBuf> {
 }
 
 /// The folder, if it is complete.
-fn built_package(workspace: &Workspace) -> Result<PathBuf, Failure> {
+pub(crate) fn built_package(workspace: &Workspace) -> Result<PathBuf, Failure> {
     let package = workspace.root().join("wasm-client/pkg");
     if !package.join("package.json").is_file() {
         return Err(Failure::new(

@@ -5,6 +5,7 @@
 //! compiler can, [`wasm_toolchain`] finds a compiler for the browser (with [`debian`] as
 //! the way without downloads from rustup), [`client`] builds, packs and tests the browser
 //! client in [`browsers`] and on [`node`], [`desktop`] opens the window of the desktop example,
+//! [`site`] writes the demo page as static files and [`demo`] serves it with the real server,
 //! and [`foreign`] checks the other platforms. What may be installed without a question comes
 //! through [`apt`].
 //!
@@ -15,10 +16,12 @@ mod apt;
 mod browsers;
 mod client;
 mod debian;
+mod demo;
 mod desktop;
 mod foreign;
 mod node;
 mod process;
+mod site;
 mod steps;
 mod stopwatch;
 mod suite;
@@ -59,6 +62,20 @@ enum Task {
         #[arg(long, default_value = client::SHIPPED)]
         profile: String,
     },
+    /// Build the demo page and serve it with the real payment server, until Ctrl-C
+    Demo {
+        /// Where the server listens
+        #[arg(long, default_value = demo::ADDRESS)]
+        addr: std::net::SocketAddr,
+        /// Open no browser
+        #[arg(long)]
+        no_browser: bool,
+    },
+    /// Write the demo page with all it needs as files for any static host
+    Site {
+        /// The folder to write to
+        dir: std::path::PathBuf,
+    },
     /// Build the decision core for the browser, with the wasm toolchain that is found
     WasmCheck,
 }
@@ -84,6 +101,15 @@ fn run(task: Task) -> Result<(), Failure> {
             suite::run(&workspace, &Choice::of(steps::ALL, &only)?)
         }
         Task::Wasm { profile } => client::package(&Workspace::find()?, &profile),
+        Task::Demo { addr, no_browser } => {
+            let opening = if no_browser {
+                demo::Opening::Printed
+            } else {
+                demo::Opening::InBrowser
+            };
+            demo::run(&Workspace::find()?, addr, opening)
+        }
+        Task::Site { dir } => site::write(&Workspace::find()?, &dir),
         Task::WasmCheck => {
             let workspace = Workspace::find()?;
             WasmToolchain::find(&workspace)?.build_decision_core(&workspace)

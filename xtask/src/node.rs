@@ -12,6 +12,10 @@ const NODE_MAJOR_MIN: u32 = 20;
 /// One exact version, so that a size changes only when the client does.
 const ESBUILD: &str = "0.28.2";
 
+/// What judges whether everybody can use the demo page; one exact version, so that its rules
+/// change only when somebody wants them to.
+const AXE: &str = "4.14.1";
+
 /// Demands Node and npm, and says in one line what to install.
 pub(crate) fn check() -> Result<(), Failure> {
     let version = Program::new("node").args(["--version"]).answer();
@@ -39,16 +43,35 @@ pub(crate) fn esbuild(workspace: &Workspace) -> Result<PathBuf, String> {
     if is_this_esbuild(&program) {
         return Ok(program);
     }
-    // Its install script would only replace a starter by what it starts.
+    install(&folder, &format!("esbuild@{ESBUILD}"))?;
+    Ok(program)
+}
+
+/// The script of axe-core, installed below the target directory; the error is why there is none.
+/// In a folder of its own: an install takes away what else it finds.
+pub(crate) fn axe(workspace: &Workspace) -> Result<PathBuf, String> {
+    check().map_err(|failure| failure.to_string())?;
+    let folder = workspace.root().join(Workspace::target_dir("npm-axe"));
+    let script = folder.join("node_modules/axe-core/axe.min.js");
+    let manifest = folder.join("node_modules/axe-core/package.json");
+    let is_this = std::fs::read_to_string(manifest)
+        .is_ok_and(|text| text.contains(&format!("\"version\": \"{AXE}\"")));
+    if !(is_this && script.is_file()) {
+        install(&folder, &format!("axe-core@{AXE}"))?;
+    }
+    Ok(script)
+}
+
+/// Without install scripts: what they would do is only to replace a starter by what it starts.
+fn install(folder: &Path, package: &str) -> Result<(), String> {
     let options = ["--no-save", "--ignore-scripts", "--no-package-lock"];
     npm()
         .args(["install", "--prefix"])
-        .args([&folder])
+        .args([folder])
         .args(options)
-        .args([format!("esbuild@{ESBUILD}")])
+        .args([package])
         .run_within(Duration::from_secs(300))
-        .map_err(|failure| failure.to_string())?;
-    Ok(program)
+        .map_err(|failure| failure.to_string())
 }
 
 fn is_this_esbuild(program: &Path) -> bool {

@@ -8,6 +8,7 @@ use crate::client;
 use crate::desktop;
 use crate::foreign;
 use crate::process::{Failure, on_path};
+use crate::site;
 use crate::suite::{Ending, Step};
 use crate::tidy;
 use crate::wasm_toolchain::WasmToolchain;
@@ -94,6 +95,11 @@ pub(crate) static ALL: &[Step] = &[
         name: "wasm-chromium",
         what: "the tests of the browser client, in Chromium",
         run: client::test_in_chromium,
+    },
+    Step {
+        name: "site",
+        what: "the demo page with its bank, as static files",
+        run: site::step,
     },
     Step {
         name: "browser",

@@ -1,6 +1,6 @@
 //! `PATCH /api/accounts/{id}`: a delta that is applied once, to the version that was seen.
 
-use axum::extract::rejection::JsonRejection;
+use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::http::header::IF_MATCH;
@@ -24,26 +24,22 @@ pub(crate) struct Asked {
 
 pub(crate) async fn patch(
     State(app): State<App>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     fault: Fault,
     headers: HeaderMap,
     Extension(keyed): Extension<Keyed>,
     asked: Result<Json<Asked>, JsonRejection>,
 ) -> Response {
+    let Ok(Path(id)) = id else {
+        return problem(400, "invalid-request", "the id of the account is no text");
+    };
     let Json(Asked { delta }) = match asked {
         Ok(asked) => asked,
         Err(rejection) => return unreadable(&rejection),
     };
-    let Some(value) = headers.get(IF_MATCH) else {
-        let detail = "say which version the delta is for, as If-Match: \"7\"";
-        return problem(428, "precondition-required", detail);
-    };
-    let Some(seen) = version_in(value.to_str().unwrap_or_default()) else {
-        return problem(
-            400,
-            "invalid-request",
-            "If-Match is no version, such as \"7\"",
-        );
+    let seen = match seen_in(&headers) {
+        Ok(seen) => seen,
+        Err((status, code, detail)) => return problem(status, code, detail),
     };
     fault.pause().await;
     let bank = app.bank.clone();
@@ -63,8 +59,21 @@ pub(crate) async fn patch(
         }
     });
     let response = respond(done.await);
-    fault.crash_if_asked();
+    fault.crash_behind(&response);
     response
+}
+
+/// The version that the client has seen, or the problem that it is told.
+fn seen_in(headers: &HeaderMap) -> Result<Version, (u16, &'static str, &'static str)> {
+    let mut values = headers.get_all(IF_MATCH).iter();
+    let Some(value) = values.next() else {
+        let detail = "say which version the delta is for, as If-Match: \"7\"";
+        return Err((428, "precondition-required", detail));
+    };
+    let version = version_in(value.to_str().unwrap_or_default());
+    let version = version.filter(|_| values.next().is_none());
+    let detail = "If-Match is no version, such as \"7\"";
+    version.ok_or((400, "invalid-request", detail))
 }
 
 fn version_in(value: &str) -> Option<Version> {

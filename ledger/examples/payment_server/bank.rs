@@ -84,12 +84,15 @@ impl Bank {
         })
     }
 
-    /// Moves money in a transaction, and notes it; the balances afterwards.
+    /// Moves money between two accounts in a transaction, and notes it; the balances afterwards.
+    /// Both are looked at before either is changed: a refusal is an answer, whose transaction is
+    /// committed.
     pub(crate) fn transfer(
         &self,
         txn: &WriteTxn<'_>,
         mut transfer: Transfer,
     ) -> Result<(Transfer, [i64; 2]), BankError> {
+        let _ = self.sum(txn, &transfer.to, transfer.amount)?;
         let from = self.add(txn, &transfer.from, -transfer.amount, None)?;
         let to = self.add(txn, &transfer.to, transfer.amount, None)?;
         let mut transfers = txn.open_table(TRANSFERS)?;
@@ -107,21 +110,28 @@ impl Bank {
         amount: i64,
         seen: Option<Version>,
     ) -> Result<(i64, Version), BankError> {
-        let current = self.accounts.get_in(txn, id)?;
-        let current = current.ok_or_else(|| BankError::NoAccount(id.to_owned()))?;
-        let expected = seen.unwrap_or(current.version);
-        let balance = current.value.balance.checked_add(amount);
-        let balance = balance.filter(|balance| *balance >= 0 || amount >= 0);
-        let Some(balance) = balance else {
-            let balance = current.value.balance;
-            return Err(BankError::NoFunds { balance });
-        };
+        let (balance, current) = self.sum(txn, id, amount)?;
+        let expected = seen.unwrap_or(current);
         match self
             .accounts
             .put_in(txn, id, &Account { balance }, Expected::At(expected))?
         {
             Put::Stored(version) => Ok((balance, version)),
             Put::Conflict { current } => Err(BankError::Conflict { current }),
+        }
+    }
+
+    /// What a balance would be, and the version that it would be made from.
+    fn sum(&self, txn: &WriteTxn<'_>, id: &str, amount: i64) -> Result<(i64, Version), BankError> {
+        let current = self.accounts.get_in(txn, id)?;
+        let current = current.ok_or_else(|| BankError::NoAccount(id.to_owned()))?;
+        let balance = current.value.balance.checked_add(amount);
+        let balance = balance.filter(|balance| *balance >= 0 || amount >= 0);
+        match balance {
+            Some(balance) => Ok((balance, current.version)),
+            None => Err(BankError::NoFunds {
+                balance: current.value.balance,
+            }),
         }
     }
 

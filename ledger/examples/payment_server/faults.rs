@@ -13,6 +13,7 @@ use axum::http::header::CONNECTION;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
+use idempotency_ledger::http::IDEMPOTENCY_REPLAYED;
 
 use crate::problems::problem;
 use crate::server::App;
@@ -63,6 +64,14 @@ impl Fault {
             std::process::abort();
         }
     }
+
+    /// The same, if the response tells of an effect of this request. A replay has none.
+    pub(crate) fn crash_behind(self, response: &Response) {
+        let is_replay = response.headers().contains_key(IDEMPOTENCY_REPLAYED);
+        if response.status().is_success() && !is_replay {
+            self.crash_if_asked();
+        }
+    }
 }
 
 /// A handler finds its fault in the extensions; without `--faults` there is none.
@@ -74,7 +83,7 @@ impl<S: Sync> FromRequestParts<S> for Fault {
     }
 }
 
-/// Outside of everything: reads the header, and loses what is to be lost.
+/// Outside of the routes: reads the header, and loses what is to be lost.
 pub(crate) async fn obey(State(app): State<App>, mut request: Request, next: Next) -> Response {
     if !app.obeys_faults {
         return next.run(request).await;
@@ -89,13 +98,25 @@ pub(crate) async fn obey(State(app): State<App>, mut request: Request, next: Nex
         close();
     }
     request.extensions_mut().insert(fault);
-    let mut response = next.run(request).await;
+    // On a task of its own: a bank goes on when its client has gone.
+    let response = match tokio::spawn(next.run(request)).await {
+        Ok(response) => response,
+        Err(ended) => resume_unwind(ended.into_panic()),
+    };
     if fault == Fault::LoseResponse {
         close();
     }
-    // Chromium sends a POST again by itself when a kept connection drops.
-    let close = HeaderValue::from_static("close");
-    response.headers_mut().insert(CONNECTION, close);
+    response
+}
+
+/// Outside of everything: no connection is kept, because Chromium sends a POST again by itself
+/// when a kept connection drops.
+pub(crate) async fn keep_none(State(app): State<App>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if app.obeys_faults {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
     response
 }
 

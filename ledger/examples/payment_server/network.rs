@@ -38,7 +38,12 @@ pub(crate) struct Network {
 
 impl Network {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+        let found = std::fs::read(path)?;
+        if found.last().is_some_and(|last| *last != b'\n') {
+            // A crash cut the last line short; the next charge must not become a part of it.
+            file.write_all(b"\n")?;
+        }
         Ok(Self {
             file: Arc::new(Mutex::new(file)),
             path: path.to_owned(),

@@ -107,8 +107,12 @@ fn router(app: App, claimed: &IdempotencyLayer, arguments: &Arguments) -> Router
     };
     routes
         .method_not_allowed_fallback(not_allowed)
-        .layer(cors())
         .layer(middleware::from_fn_with_state(app.clone(), faults::obey))
+        .layer(cors())
+        .layer(middleware::from_fn_with_state(
+            app.clone(),
+            faults::keep_none,
+        ))
         .with_state(app)
 }
 

@@ -65,7 +65,7 @@ pub(crate) async fn create(
         moved(&bank, txn, transfer)
     });
     let response = respond(done.await);
-    fault.crash_if_asked();
+    fault.crash_behind(&response);
     response
 }
 
@@ -86,8 +86,7 @@ fn moved(bank: &Bank, txn: &WriteTxn<'_>, asked: Transfer) -> Result<HttpAnswer,
     HttpAnswer::json(201, &moved).map_err(|error| RolledBack::Storage(error.to_string()))
 }
 
-/// What a refusal of the bank is as an answer. It has changed nothing yet, or the transaction is
-/// rolled back.
+/// What a refusal of the bank is as an answer. It has changed nothing.
 pub(crate) fn refusal(error: BankError) -> Result<HttpAnswer, RolledBack> {
     match error {
         BankError::NoAccount(id) => Ok(answer(

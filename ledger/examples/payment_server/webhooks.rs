@@ -3,8 +3,9 @@
 
 use axum::Json;
 use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hmac::{Hmac, KeyInit, Mac};
 use idempotency_ledger::redb::{ReadableTable, TableDefinition};
@@ -22,10 +23,17 @@ const WORKED: TableDefinition<'_, &str, u64> = TableDefinition::new("webhooks-wo
 
 pub(crate) async fn receive(
     State(app): State<App>,
-    Path(source): Path<String>,
+    source: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Response {
+    let body = match body {
+        Ok(body) => body,
+        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            return problem(413, "payload-too-large", "the event is too large");
+        }
+        Err(rejection) => return problem(400, "invalid-request", &rejection.body_text()),
+    };
     if let Some(secret) = &app.webhook_secret {
         let signature = headers.get("webhook-signature");
         let signature = signature.and_then(|value| value.to_str().ok());
@@ -33,10 +41,15 @@ pub(crate) async fn receive(
             return problem(401, "bad-signature", "the signature is missing or wrong");
         }
     }
-    let Some(event) = headers.get("event-id").and_then(|id| id.to_str().ok()) else {
-        return problem(400, "missing-event-id", "an event has an Event-Id");
+    // With a slash, another source's event could have the same id.
+    let source = match source {
+        Ok(Path(source)) if !source.contains('/') => source,
+        Ok(_) | Err(_) => return problem(400, "invalid-request", "no source has that name"),
     };
-    let id = format!("{source}/{event}");
+    let id = match event_in(&headers) {
+        Ok(event) => format!("{source}/{event}"),
+        Err((code, detail)) => return problem(400, code, detail),
+    };
     let ledger = app.ledger.clone();
     let seen = tokio::task::spawn_blocking(move || work(&ledger, &source, &id)).await;
     match seen {
@@ -47,6 +60,17 @@ pub(crate) async fn receive(
         Ok(Err(error)) => problem(503, "storage", &error.to_string()),
         Err(error) => problem(503, "storage", &error.to_string()),
     }
+}
+
+/// The id of the event, or the problem that its sender is told.
+fn event_in(headers: &HeaderMap) -> Result<&str, (&'static str, &'static str)> {
+    let mut ids = headers.get_all("event-id").iter();
+    let Some(id) = ids.next() else {
+        return Err(("missing-event-id", "an event has an Event-Id"));
+    };
+    let id = id.to_str().ok().filter(|id| !id.is_empty());
+    let id = id.filter(|_| ids.next().is_none());
+    id.ok_or(("invalid-event-id", "an Event-Id is one printable text"))
 }
 
 /// Marks the event and works on it, in one commit.

@@ -18,7 +18,8 @@ const FORM: &str = "idempotency-ledger/http/1";
 /// ```
 /// use idempotency_ledger::http::HttpAnswer;
 ///
-/// let answer = HttpAnswer::new(201, "text/plain", "charged 25 EUR").header("location", "/charges/1");
+/// let answer = HttpAnswer::new(201, "text/plain", "charged 25 EUR");
+/// let answer = answer.header("location", "/charges/1");
 /// assert_eq!((answer.status(), answer.body()), (201, &b"charged 25 EUR"[..]));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,9 +109,7 @@ impl HttpAnswer {
     /// which nobody can read its bytes.
     pub(super) fn stored(&self, allowed: &[HeaderName]) -> Stored {
         let headers = self.headers.iter();
-        let kept = headers.filter(|(name, _)| {
-            allowed.contains(name) || **name == CONTENT_ENCODING
-        });
+        let kept = headers.filter(|(name, _)| allowed.contains(name) || **name == CONTENT_ENCODING);
         let answer = StoredAnswer {
             form: FORM.to_owned(),
             status: self.status.as_u16(),

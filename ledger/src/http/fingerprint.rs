@@ -3,12 +3,13 @@
 use http::request::Parts;
 use serde_json::Value;
 
-use super::unambiguous_json::Unambiguous;
 use super::policy::BodyFingerprint;
+use super::unambiguous_json::Unambiguous;
 use crate::decision::Fingerprint;
 
 /// From here on integers are not told apart by the numbers of RFC 8785.
 const EXACT_INTEGER_END: u64 = 1 << 53;
+const EXACT_FLOAT_END: f64 = 9_007_199_254_740_992.0;
 
 /// The fingerprint of a request. Its route is the path with its query, as it was asked for.
 pub(super) fn of_request(
@@ -72,7 +73,7 @@ fn is_exact(value: &Value) -> bool {
             (Some(number), _, _) => number < EXACT_INTEGER_END,
             (None, Some(number), _) => number.unsigned_abs() < EXACT_INTEGER_END,
             // An integer above 64 bits arrives here as well, rounded.
-            (None, None, Some(number)) => number.abs() < EXACT_INTEGER_END as f64,
+            (None, None, Some(number)) => number.abs() < EXACT_FLOAT_END,
             (None, None, None) => false,
         },
         Value::Array(values) => values.iter().all(is_exact),

@@ -36,7 +36,8 @@ const SCOPE_BYTES_MAX: usize = 255;
 
 /// Makes the routes below it idempotent; see the [module](crate::http).
 ///
-/// Use it with axum's `route_layer`, so that routes that do not exist store nothing.
+/// Use it with axum's `route_layer`, so that routes that do not exist store nothing. On a router
+/// that is nested in another, say what the route is with [`HttpPolicy::route`].
 ///
 /// ```
 /// use axum::{Router, routing::post};

@@ -30,9 +30,9 @@
 //! # Streams
 //!
 //! A request's body is read before the key is claimed, up to [`HttpPolicy::request_bytes_max`]. An
-//! answer is read to its end before it is sent, so that it is stored first. One above the namespace's
-//! response limit (a download) goes to its caller from there on as it comes, and server-sent events
-//! do so at once; neither can be replayed: the key is interrupted.
+//! answer is read to its end before it is sent, so that it is stored first. One above the
+//! namespace's response limit (a download) goes to its caller from there on as it comes, and
+//! server-sent events do so at once; neither can be replayed: the key is interrupted.
 //!
 //! # From another origin
 //!

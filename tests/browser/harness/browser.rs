@@ -164,6 +164,14 @@ impl Tab<'_> {
         }
     }
 
+    /// What a script returns; nothing where the page goes away under it.
+    pub(crate) fn survives(&self, body: &str) -> Option<Value> {
+        let script =
+            format!("const done = arguments[0];\n(async () => {{\n{body}\n}})().then(done);");
+        let wanted = json!({"script": script, "args": []});
+        self.session().post("execute/async", &wanted).ok()
+    }
+
     /// Runs a script that has to return.
     #[track_caller]
     pub(crate) fn run(&self, body: &str) -> Value {

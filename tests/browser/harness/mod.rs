@@ -1,6 +1,7 @@
 //! What the tests stand on: a browser, a server with a payment API, and pages between them.
 
 pub(crate) mod api;
+pub(crate) mod bank_server;
 pub(crate) mod browser;
 pub(crate) mod http;
 pub(crate) mod meeting;

@@ -27,7 +27,8 @@ impl WorkerClock {
 
 impl Clock for WorkerClock {
     fn wall(&self) -> Timestamp {
-        Timestamp::from_unix_ms(Duration::from_secs_f64(wall_ms() / 1_000.0).as_millis() as u64)
+        let since = Duration::from_secs_f64(wall_ms().max(0.0) / 1_000.0);
+        Timestamp::from_unix_ms(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 
     fn elapsed(&self) -> Duration {

@@ -5,8 +5,10 @@
 //! makes their JavaScript small), [`wasm_opt`], [`inlined`] (the wasm as a module), [`folder`]
 //! (everything laid out), [`manifest`] and [`imports`] (does it hold together?), and [`sizes`]
 //! with the help of [`bundle`].
-//! `check-tarball` is [`tarball`]; `test-runner` is what cargo starts for a wasm test.
+//! `bank` is [`bank`], which the demo page loads. `check-tarball` is [`tarball`]; `test-runner`
+//! is what cargo starts for a wasm test.
 
+mod bank;
 mod bindings;
 mod bundle;
 mod folder;
@@ -40,6 +42,18 @@ struct Arguments {
 enum Task {
     /// Make the package from the wasm that the compiler left
     Package(Package),
+    /// Make the demo page's bank from the wasm that the compiler left
+    Bank {
+        /// What the compiler made of it
+        #[arg(long)]
+        wasm: PathBuf,
+        /// A wasm-opt to make it smaller with
+        #[arg(long)]
+        wasm_opt: Option<PathBuf>,
+        /// The folder for its files
+        #[arg(long)]
+        out: PathBuf,
+    },
     /// Hold the list of a tarball, as `npm pack --json` prints it, against the package
     CheckTarball {
         /// The folder that was packed
@@ -91,6 +105,11 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<()> {
     match task {
         Task::Package(package) => package.make(),
+        Task::Bank {
+            wasm,
+            wasm_opt,
+            out,
+        } => bank::make(&wasm, wasm_opt.as_deref(), &out),
         Task::CheckTarball { package, list } => tarball::check(&Folder::read(&package)?, &list),
         Task::Where => {
             println!("{}", std::env::current_exe()?.display());

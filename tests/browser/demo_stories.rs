@@ -1,0 +1,156 @@
+//! The stories of the demo page, on the bank in its Service Worker and on the real server.
+
+use serde_json::json;
+
+use crate::demo::Demo;
+
+const ONCE: &str = "1 x, 25 EUR";
+const TWICE: &str = "charged 2 x, 50 EUR";
+
+#[test]
+fn whatever_goes_wrong_the_same_presses_pay_once_with_the_ledger() {
+    Demo::open_each(|demo| {
+        let page = demo.tab();
+        for (fault, ordinary) in [
+            ("lose-response", TWICE),
+            ("fail-before", ONCE),
+            ("slow=4000", TWICE),
+            ("crash-after-effect", TWICE),
+        ] {
+            page.order_with(fault);
+            page.press_both();
+            page.press_both();
+            page.wait_for_bank(ordinary, ONCE);
+            page.wait_for_sentence(if ordinary == TWICE {
+                "Ordinary form: charged 2 x, 50 EUR for one order. With the ledger: 1 x, 25 EUR."
+            } else {
+                "Ordinary form: 1 x, 25 EUR. With the ledger: 1 x, 25 EUR."
+            });
+            let tone = if ordinary == TWICE { "wrong" } else { "right" };
+            assert_eq!(page.tones(), json!([tone, "right"]), "{fault}");
+            let lane = page.guarded_lane();
+            assert!(lane.contains("the press joined"), "{fault}: {lane}");
+        }
+    });
+}
+
+#[test]
+fn a_reload_in_the_middle_forgets_the_form_and_not_the_key() {
+    Demo::open_each(|demo| {
+        let page = demo.tab();
+        // The page reloads under the script, so that is asked for when the script has ended.
+        page.run("setTimeout(() => press('#reload'));");
+        page.run_over_reload("return /was reloaded/.test(texts('#lane-guarded').join(' '));");
+        page.wait_until_ready();
+        page.wait_for_bank(TWICE, ONCE);
+        let lane = page.guarded_lane();
+        assert!(lane.contains("left behind by a reload"), "{lane}");
+        assert!(lane.contains("attempt 2 with key"), "{lane}");
+        let colours = page.run(
+            "return new Set([...document.querySelectorAll('#lane-guarded .request')].map((e) =>\n\
+             e.dataset.colour)).size;",
+        );
+        assert_eq!(colours, 1, "the key is the same");
+    });
+}
+
+#[test]
+fn a_second_tab_beside_it_joins_and_so_does_a_real_one() {
+    Demo::open_each(|demo| {
+        let page = demo.tab();
+        page.run("press('#second-tab');");
+        page.wait_for_bank(TWICE, ONCE);
+        let beside = page.run(
+            "const inside = document.querySelector('#beside iframe').contentDocument;\n\
+             return await until(() => { const text = inside.querySelector('#guarded .status');\n\
+             return /Joined|Paid/.test(text.textContent) && text.textContent; });",
+        );
+        let statuses = page.statuses();
+        let joined = [&beside, &statuses[1]]
+            .into_iter()
+            .filter(|text| text.as_str().is_some_and(|text| text.starts_with("Joined")));
+        assert_eq!(joined.count(), 1, "{beside} {statuses}");
+
+        let other = demo.another_tab();
+        other.run(
+            "await until(() => /Joined/.test(texts('#guarded .status')[0]));\n\
+             press('#guarded .pay');",
+        );
+        other.wait_for_bank(TWICE, ONCE);
+        let lane =
+            page.run("return await until(() => texts('#lane-guarded .hidden-text').join(' '));");
+        assert!(lane.to_string().contains("In the second tab"), "{lane}");
+    });
+}
+
+#[test]
+fn paying_again_on_purpose_is_a_second_payment_and_right() {
+    Demo::open_each(|demo| {
+        let page = demo.tab();
+        page.order_with("lose-response");
+        let is_off = "return document.querySelector('#again').disabled;";
+        assert_eq!(page.run(is_off), true);
+        page.press_both();
+        page.wait_for_bank("1 x, 25 EUR", ONCE);
+        page.run("await until(() => !document.querySelector('#again').disabled); press('#again');");
+        page.wait_for_bank(ONCE, "2 x, 50 EUR");
+        page.wait_for_sentence(
+            "Ordinary form: 1 x, 25 EUR. With the ledger: 2 x, 50 EUR, as meant.",
+        );
+        assert_eq!(page.tones(), json!(["right", "right"]));
+        let colours = page.run(
+            "return new Set([...document.querySelectorAll('#lane-guarded .request')].map((e) =>\n\
+             e.dataset.colour)).size;",
+        );
+        assert_eq!(colours, 2, "each key has its colour");
+    });
+}
+
+#[test]
+fn an_interrupted_charge_waits_for_a_person() {
+    Demo::open_each(|demo| {
+        let page = demo.tab();
+        page.run(
+            "document.querySelector('#engineers').open = true; press('#charge-crash');\n\
+             await until(() => !document.querySelector('#decision').hidden);",
+        );
+        let says = page.run("return texts('#charge-status, #network-says').join(' ');");
+        let says = says.as_str().unwrap_or_default();
+        assert!(says.starts_with("Interrupted: "), "{says}");
+        assert!(says.contains("was charged 1 x"), "{says}");
+        // Asked again it is the same key, and still nobody knows.
+        page.run(
+            "press('#charge'); await until(() => /claimed/.test(texts('#charge-status')[0]));",
+        );
+        page.run(
+            "await until(() => /Interrupted/.test(texts('#charge-status')[0]));\n\
+             press('#happened');\n\
+             await until(() => /Decided: it happened/.test(texts('#charge-status')[0]));\n\
+             press('#charge');\n\
+             await until(() => /Charged once/.test(texts('#charge-status')[0]));",
+        );
+        let counts = page.run(
+            "const token = JSON.parse(localStorage.getItem('idempotency-demo')).token;\n\
+             const rows = await (await fetch('api/effects')).json();\n\
+             return rows.filter((r) => r.principal === token).map((r) => r.count);",
+        );
+        assert_eq!(counts, json!([1, 1]));
+    });
+}
+
+#[test]
+fn the_panels_show_what_is_kept_and_what_was_sent() {
+    let demo = Demo::open();
+    let page = demo.tab();
+    page.order_with("lose-response");
+    page.run("for (const id of ['#records', '#requests']) document.querySelector(id).open = true;");
+    page.press_both();
+    page.run(
+        "await until(() => /\"state\": \"succeeded\"/.test(texts('#records .inside')[0]));\n\
+         await until(() => /idempotency-replayed: true/.test(texts('#requests .inside')[0]));",
+    );
+    let code = page.run("return texts('.card pre code');");
+    let lines = |at: usize| code[at].as_str().unwrap_or_default().lines().count();
+    assert_eq!((lines(0), lines(1)), (10, 10), "{code}");
+    assert!(code[1].to_string().contains("client.submit("), "{code}");
+}

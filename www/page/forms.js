@@ -1,0 +1,113 @@
+// The two forms and their buttons: what a press does, and what the form then says.
+
+import { Card } from "./card.js";
+import { note } from "./diary.js";
+import { payGuarded, send } from "./guarded_form.js";
+import { payOrdinary } from "./ordinary_form.js";
+import { meanOneMore, orderId, transferFrom } from "./visit.js";
+
+const NOT_YET = "Not paid yet.";
+
+/** The form without a key. */
+export class OrdinaryForm {
+  card = new Card("ordinary");
+
+  constructor() {
+    this.card.button.addEventListener("click", () => this.#pay());
+  }
+
+  async #pay() {
+    note("press", "ordinary");
+    this.card.show("Sending \u2026");
+    await payOrdinary(this.card.button, transferFrom("ordinary"), (text) => {
+      this.card.show(text, text.startsWith("Paid") ? "good" : "bad");
+    });
+  }
+
+  /** Another order: nothing of this one is known any more. */
+  forget() {
+    this.card.show(NOT_YET);
+  }
+}
+
+/** The form with the client. */
+export class GuardedForm {
+  card = new Card("guarded");
+  /** The key of the receipt that is shown, for `acknowledge`. */
+  #key;
+  #client;
+  #onReceipt;
+
+  constructor(client, onReceipt) {
+    this.#client = client;
+    this.#onReceipt = onReceipt;
+    this.card.button.addEventListener("click", () => this.#pay());
+    const isPayment = ({ operation }) => operation === `pay:${orderId()}`;
+    client.on("attempt", (event) => {
+      if (isPayment(event)) this.card.show(sending(event.attempt));
+    });
+    client.on("retry", (event) => {
+      if (!isPayment(event)) return;
+      this.card.show("No answer, so nobody knows. Asking again with the same key.", "doubt");
+    });
+  }
+
+  async #pay() {
+    note("press", "guarded");
+    await this.#follow(() => this.#payOnce());
+  }
+
+  #payOnce() {
+    return payGuarded(this.#client, orderId(), transferFrom("guarded"));
+  }
+
+  /** After a reload: goes on with what was under way, or shows the receipt again. */
+  async resume() {
+    await this.#follow(() => this.#client.resume(`pay:${orderId()}`, send));
+  }
+
+  /** The receipt was seen, and one more payment is meant. */
+  async payAgainOnPurpose() {
+    await this.#client.acknowledge(`pay:${orderId()}`, this.#key);
+    meanOneMore();
+    note("purpose", "guarded");
+    await this.#follow(() => this.#payOnce());
+  }
+
+  async #follow(pay) {
+    const id = orderId();
+    try {
+      const outcome = await pay();
+      if (!outcome || id !== orderId()) return;
+      const receipt = await outcome.value.json();
+      if (outcome.status === "joined") note("joined", "guarded", { key: outcome.key });
+      const paid = outcome.status === "joined" ? "Joined: the same receipt" : "Paid, receipt";
+      this.card.show(`${paid} no. ${receipt.id}.`, "good");
+      this.#key = outcome.key;
+      this.#onReceipt(outcome.key);
+    } catch (error) {
+      if (id === orderId()) this.card.show(await excuse(error), "bad");
+    }
+  }
+
+  forget() {
+    this.#key = undefined;
+    this.#onReceipt(undefined);
+    this.card.show(NOT_YET);
+  }
+}
+
+function sending(attempt) {
+  return attempt > 1
+    ? `Sending again, attempt ${attempt}, the same key.`
+    : "Sending; the key is kept.";
+}
+
+async function excuse(error) {
+  if (error.code === "rejected" && error.cause?.json) {
+    const { title } = await error.cause.json();
+    return `Refused, and nothing was charged: ${title}.`;
+  }
+  if (error.code === "unknown") return "Nobody knows yet. Press Pay again: it is the same key.";
+  return `${error.message}`;
+}

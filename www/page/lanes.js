@@ -1,0 +1,179 @@
+// The time axis with its two lanes: presses above, requests as bars, charges below. The same key
+// has the same colour.
+
+import { diary, isElsewhere, onDiary } from "./diary.js";
+import { timeScale } from "./time_scale.js";
+import { LANES } from "./visit.js";
+
+const COLOURS = 5;
+
+/** About how much of the axis the word takes. */
+const JOINED_PERCENT = 10;
+
+/** What a bar says, and how a screen reader hears it. */
+const ENDINGS = {
+  answer: ["\u2713 receipt", "was answered"],
+  replay: ["\u21ba replay", "got the stored answer again, a replay"],
+  refused: ["\u2715 refused", "was refused"],
+  lost: ["\u2715 lost", "had no answer: unknown"],
+  timeout: ["\u2715 time-out", "had no answer in time: unknown"],
+  left: ["\u2715 left", "was left behind by a reload"],
+};
+
+let isDrawing = false;
+
+/** Draws now, after every change, and while a request is open. */
+export function drawLanes() {
+  onDiary(redraw);
+  redraw();
+}
+
+function redraw() {
+  if (isDrawing) return;
+  isDrawing = true;
+  requestAnimationFrame(() => {
+    isDrawing = false;
+    const entries = diary();
+    draw(entries);
+    if (entries.some(isOpen)) redraw();
+  });
+}
+
+const isOpen = ({ kind, ending }) => kind === "request" && !ending;
+
+function draw(entries) {
+  const shown = entries.filter(({ lane, kind }) => LANES.includes(lane) || kind === "reload");
+  const moments = shown.flatMap((entry) => [entry.at, endOf(entry)]);
+  const scale = timeScale(moments);
+  const keys = [...new Set(shown.map(({ key }) => key).filter(Boolean))];
+  for (const lane of LANES) {
+    const own = shown.filter((entry) => entry.lane === lane || entry.kind === "reload");
+    drawLane(document.getElementById(`lane-${lane}`), own, scale, keys, moments[0] ?? 0);
+  }
+  drawAxis(scale);
+  drawLegend(keys);
+}
+
+const endOf = (entry) => entry.endedAt ?? (isOpen(entry) ? Date.now() : entry.at);
+
+function drawLane(list, entries, scale, keys, start) {
+  const rows = [];
+  const items = entries.map((entry) => {
+    const [from, to] = [scale.place(entry.at), scale.place(endOf(entry))];
+    const item = document.createElement("li");
+    item.className = entry.kind;
+    item.style.left = `${from}%`;
+    if (entry.key) item.dataset.colour = keys.indexOf(entry.key) % COLOURS;
+    if (entry.kind === "request") {
+      item.style.width = `${Math.max(to - from, 0.4)}%`;
+      item.dataset.ending = entry.ending ?? "open";
+    }
+    // A press that joined sent nothing, but it has its place among the requests.
+    const width = { request: to - from, joined: JOINED_PERCENT }[entry.kind];
+    if (width) item.style.setProperty("--row", freeRow(rows, from, from + width));
+    const seconds = ((entry.at - start) / 1000).toFixed(1);
+    item.append(...words(entry, entries, seconds));
+    return item;
+  });
+  list.style.setProperty("--rows", Math.max(rows.length, 1));
+  list.replaceChildren(...items);
+}
+
+/** The first row in which the bar touches no other. */
+function freeRow(rows, from, to) {
+  const free = rows.findIndex((end) => end < from);
+  const row = free < 0 ? rows.length : free;
+  rows[row] = to;
+  return row;
+}
+
+function words(entry, entries, seconds) {
+  const where = isElsewhere(entry) ? "In the second tab: " : "";
+  const [seen, heard] = sentence(entry, entries);
+  const short = document.createElement("span");
+  short.setAttribute("aria-hidden", "true");
+  short.append(...parts(entry, isElsewhere(entry) ? shortened(entry, seen) : seen));
+  const full = document.createElement("span");
+  full.className = "hidden-text";
+  full.textContent = `After ${seconds} s. ${where}${heard}.`;
+  short.title = full.textContent;
+  return [short, full];
+}
+
+/** The sign and the word of a bar: where it is narrow there is room for the sign alone. */
+function parts({ kind }, seen) {
+  if (kind !== "request") return [seen];
+  const [sign, ...words] = seen.split(" ");
+  const rest = document.createElement("span");
+  rest.className = "rest";
+  rest.textContent = ` ${words.join(" ")}`;
+  return [sign, rest];
+}
+
+/** What another tab did; of a bar the sign alone, so that it fits. */
+function shortened({ kind }, seen) {
+  if (kind === "charge") return seen;
+  return kind === "request" ? `${seen.split(" ")[0]} tab 2` : `${seen} (tab 2)`;
+}
+
+function sentence(entry, entries) {
+  switch (entry.kind) {
+    case "press":
+      return ["Pay", "Pay was pressed"];
+    case "purpose":
+      return ["again, on purpose", "the receipt was acknowledged, and Pay was pressed on purpose"];
+    case "joined":
+      return ["joined", "the press joined the payment and got the same receipt"];
+    case "reload":
+      return ["reload", "the page was reloaded"];
+    case "charge":
+      return ["25 EUR", "the bank charged 25 EUR"];
+    default:
+      return requestSentence(entry, entries);
+  }
+}
+
+function requestSentence(entry, entries) {
+  const same = entries.filter(({ kind, key }) => kind === "request" && key === entry.key);
+  const attempt = same.indexOf(entry) + 1;
+  const what = entry.key
+    ? `attempt ${attempt} with key ${shortKey(entry.key)}`
+    : "a request without a key";
+  const [seen, heard] = ENDINGS[entry.ending] ?? ["\u2026", "is under way"];
+  return [seen, `${what} ${heard}`];
+}
+
+/** The end of a key: its beginning is the time, and much alike. */
+export const shortKey = (key) => `\u2026${key.slice(-4)}`;
+
+function drawAxis(scale) {
+  const ticks = scale.ticks.map(({ seconds, place }) => mark("tick", String(seconds), place));
+  const folds = scale.folds.map((place) => mark("fold", "\u2026", place));
+  document.getElementById("axis").replaceChildren(...ticks, ...folds);
+}
+
+function mark(name, text, place) {
+  const element = document.createElement("span");
+  element.className = name;
+  element.textContent = text;
+  element.style.left = `${place}%`;
+  return element;
+}
+
+function drawLegend(keys) {
+  const chips = keys.map((key, at) => {
+    const chip = document.createElement("span");
+    chip.className = "chip";
+    chip.dataset.colour = at % COLOURS;
+    chip.textContent = `key ${shortKey(key)}`;
+    return chip;
+  });
+  const none = document.createElement("span");
+  none.className = "chip";
+  none.textContent = "no key";
+  const legend = document.getElementById("legend");
+  const dot = document.createElement("span");
+  dot.className = "dot";
+  dot.textContent = "the bank charged 25 EUR";
+  legend.replaceChildren("A bar is one request:", none, ...chips, dot);
+}

@@ -1,0 +1,70 @@
+// Whose order it is. All tabs of a browser share it, and it outlives reloads.
+
+const SHELF = "idempotency-demo";
+
+/** The lanes of the page, which are the accounts that pay. */
+export const LANES = ["ordinary", "guarded"];
+
+/** In cents. */
+export const AMOUNT = 2500;
+
+/**
+ * The order that is being paid. `token` is who pays: a new one for each order, so that the bank's
+ * list shows this order alone. `meant` is how many payments were meant; `fault` is what goes wrong
+ * with the first request of each lane in `armed`.
+ */
+export let visit = stored() ?? newVisit(17, "lose-response");
+
+function stored() {
+  try {
+    return JSON.parse(localStorage.getItem(SHELF)) ?? undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function newVisit(number, fault) {
+  const token = `visitor-${crypto.randomUUID()}`;
+  return keep({ token, number, meant: 1, fault, armed: [...LANES], startedAt: Date.now() });
+}
+
+function keep(changed) {
+  localStorage.setItem(SHELF, JSON.stringify(changed));
+  return changed;
+}
+
+/** Goes on to a new order. */
+export function nextOrder(fault) {
+  visit = newVisit(visit.number + 1, fault);
+}
+
+/** Takes over what another tab has changed. */
+export function readVisit() {
+  visit = stored() ?? visit;
+}
+
+/** Lets the next request of each lane meet this fault. */
+export function arm(fault) {
+  readVisit();
+  visit = keep({ ...visit, fault, armed: [...LANES] });
+}
+
+/** The fault that a request of the lane meets: only the first one, over all tabs. */
+export function takeFault(lane) {
+  readVisit();
+  if (!visit.armed.includes(lane)) return undefined;
+  visit = keep({ ...visit, armed: visit.armed.filter((armed) => armed !== lane) });
+  return visit.fault === "none" ? undefined : visit.fault;
+}
+
+/** One more payment is meant. */
+export function meanOneMore() {
+  readVisit();
+  visit = keep({ ...visit, meant: visit.meant + 1 });
+}
+
+/** What the order is called. */
+export const orderId = () => `order-${visit.number}`;
+
+/** What a lane asks the bank for. */
+export const transferFrom = (lane) => ({ from: lane, to: "shop", amount: AMOUNT });
