@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -275,4 +276,16 @@ pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 pub(crate) fn unpoisoned<T>(result: Result<T, PoisonError<T>>) -> T {
     result.unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The next message, if it comes within the span, of which the time that passed is taken.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this module is the door for time"
+)]
+pub(crate) fn received_within<T>(line: &Receiver<T>, span: &mut Duration) -> Option<T> {
+    let began = Instant::now();
+    let received = line.recv_timeout(*span).ok();
+    *span = span.saturating_sub(began.elapsed());
+    received
 }

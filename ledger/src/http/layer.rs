@@ -427,7 +427,11 @@ struct Running {
 
 impl Running {
     fn new(rules: &Arc<Rules>, key: &IdempotencyKey) -> Self {
-        rules.running.send_modify(|count| *count += 1);
+        // Only the last to end is waited for.
+        rules.running.send_if_modified(|count| {
+            *count += 1;
+            false
+        });
         let (rules, key) = (Arc::clone(rules), key.clone());
         Self { rules, key }
     }
@@ -436,6 +440,9 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.key.0.claim.live().end();
-        self.rules.running.send_modify(|count| *count -= 1);
+        self.rules.running.send_if_modified(|count| {
+            *count -= 1;
+            *count == 0
+        });
     }
 }

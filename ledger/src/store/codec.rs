@@ -44,9 +44,14 @@ pub(crate) enum Unreadable {
     NewerVersion(u8),
 }
 
+/// A record with a short response fits; bincode writes it byte by byte, and growing costs more than
+/// the writing.
+const USUAL_BYTES: usize = 512;
+
 /// Seals `value` for `key`.
 fn seal<T: Encode>(key: &[u8], value: &T) -> Vec<u8> {
-    let mut bytes = vec![VERSION];
+    let mut bytes = Vec::with_capacity(USUAL_BYTES);
+    bytes.push(VERSION);
     bincode::encode_into_writer(value, AppendTo(&mut bytes), config::standard())
         .expect("appending to memory cannot fail");
     let sum = checksum(key, &bytes);

@@ -4,22 +4,28 @@
 //! at work is one part of the next batch. The thread starts with the first errand and ends with
 //! the ledger; a ledger that is only used by blocking calls has none.
 
-use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use crate::clock::locked;
+use crate::clock::{locked, received_within};
 use crate::error::{Cause, Error};
 use crate::store::engine::Engine;
 use crate::store::group_commit::{
     BATCH_BYTES_MAX, BATCH_OPERATIONS_MAX, Patience, QUEUE_BYTES_MAX, QUEUE_OPERATIONS_MAX, Settle,
 };
+use crate::store::slot::{Answer, Slot};
 use crate::store::write_store::{Job, WriteStore};
+
+/// On a slow disk a batch waits for callers that were just answered, for one part of so many of the
+/// time that the batch before took: what they ask next shares its commit. Without it two halves of
+/// the callers would take turns, each waiting for the other's sync.
+const RETURN_SHARE: u32 = 8;
+
+/// From here on a commit is slow. Below, the processor is better used for the next batch.
+const SLOW_COMMIT: Duration = Duration::from_millis(1);
 
 /// The errands of one ledger, and the thread that runs them.
 #[derive(Default)]
@@ -121,9 +127,28 @@ impl Committer {
     }
 }
 
+/// What the batch before tells of the next.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pace {
+    /// Callers who were answered, and may ask at once for more, or wait already.
+    callers: usize,
+    took: Duration,
+}
+
+impl Pace {
+    /// How long a batch may wait for them.
+    fn patience(self) -> Duration {
+        if self.took < SLOW_COMMIT {
+            return Duration::ZERO;
+        }
+        self.took / RETURN_SHARE
+    }
+}
+
 /// The thread: one commit for what has queued, one after the other.
-fn run(errands: &Receiver<Errand>, waiting: &Mutex<Load>) {
+fn run(errands: &Receiver<Errand>, waiting: &Arc<Mutex<Load>>) {
     let mut next = None;
+    let mut pace = Pace::default();
     loop {
         let first = match next.take() {
             Some(errand) => errand,
@@ -137,6 +162,7 @@ fn run(errands: &Receiver<Errand>, waiting: &Mutex<Load>) {
             // A panic belongs to the caller, who is told of it.
             Work::Alone(work) => {
                 leave(waiting, 1, 0);
+                pace = Pace::default();
                 drop(catch_unwind(AssertUnwindSafe(|| work(&engine))));
             }
             Work::Shared {
@@ -145,9 +171,14 @@ fn run(errands: &Receiver<Errand>, waiting: &Mutex<Load>) {
                 job,
             } => {
                 let mut group = Group::of(patience, bytes, job);
-                next = group.gather(errands);
+                next = group.gather(errands, pace);
                 leave(waiting, group.jobs.len(), group.bytes);
-                let _ = catch_unwind(AssertUnwindSafe(|| group.commit(&engine)));
+                let clock = &engine.holder.clock;
+                let began = clock.elapsed();
+                let committed = AssertUnwindSafe(|| group.commit(&engine, waiting));
+                let callers = catch_unwind(committed).unwrap_or_default();
+                let took = clock.elapsed().saturating_sub(began);
+                pace = Pace { callers, took };
             }
         }
     }
@@ -176,12 +207,16 @@ impl Group {
         }
     }
 
-    /// Takes in what has queued and fits; the first errand that does not is returned.
-    fn gather(&mut self, errands: &Receiver<Errand>) -> Option<Errand> {
+    /// Takes in what has queued and fits; the first errand that does not is returned. On a slow
+    /// disk it waits a little for those who were answered by the batch before.
+    fn gather(&mut self, errands: &Receiver<Errand>, pace: Pace) -> Option<Errand> {
+        let mut left = pace.patience();
         while self.jobs.len() < BATCH_OPERATIONS_MAX {
             let errand = match errands.try_recv() {
                 Ok(errand) => errand,
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) if self.jobs.len() >= pace.callers => return None,
+                Err(TryRecvError::Empty) => received_within(errands, &mut left)?,
             };
             match errand.work {
                 Work::Shared {
@@ -205,23 +240,37 @@ impl Group {
         None
     }
 
-    fn commit(self, engine: &Arc<Engine>) {
-        let jobs = Arc::new(Mutex::new(self.jobs));
-        let together = Together(Arc::clone(&jobs));
-        if let Err(error) = engine.submit_job(self.patience, self.bytes, Box::new(together)) {
+    /// Commits; how many callers were answered or waited already when they were.
+    fn commit(self, engine: &Arc<Engine>, waiting: &Arc<Mutex<Load>>) -> usize {
+        let together = Together(Arc::new(Mutex::new(Shared {
+            jobs: self.jobs,
+            waiting: Arc::clone(waiting),
+            callers: 0,
+        })));
+        let shared = Arc::clone(&together.0);
+        let done = engine.submit_job(self.patience, self.bytes, Box::new(together));
+        let mut shared = locked(&shared);
+        if let Err(error) = done {
             // It never came to a batch.
-            for job in locked(&jobs).iter_mut() {
+            for job in &mut shared.jobs {
                 job.settle(Err(error.clone()));
             }
         }
+        shared.callers
     }
 }
 
-struct Together(Arc<Mutex<Vec<Box<dyn Job>>>>);
+struct Together(Arc<Mutex<Shared>>);
+
+struct Shared {
+    jobs: Vec<Box<dyn Job>>,
+    waiting: Arc<Mutex<Load>>,
+    callers: usize,
+}
 
 impl Job for Together {
     fn apply(&mut self, store: &mut WriteStore<'_>) {
-        for job in locked(&self.0).iter_mut() {
+        for job in &mut locked(&self.0).jobs {
             job.apply(store);
             if store.failure().is_some() {
                 return;
@@ -230,13 +279,17 @@ impl Job for Together {
     }
 
     fn operations(&self) -> usize {
-        locked(&self.0).len()
+        locked(&self.0).jobs.len()
     }
 }
 
 impl Settle for Together {
     fn settle(&mut self, verdict: Result<(), Error>) {
-        for job in locked(&self.0).iter_mut() {
+        let mut shared = locked(&self.0);
+        // Before the first is answered: who comes back is not counted twice.
+        let waiting = locked(&shared.waiting).operations;
+        shared.callers = shared.jobs.len() + waiting;
+        for job in &mut shared.jobs {
             job.settle(verdict.clone());
         }
     }
@@ -348,90 +401,5 @@ impl<P, T, F> Drop for AsyncJob<P, T, F> {
         };
         let unanswered = Error::CommitUnknown(Cause::new("the batch gave no answer"));
         self.slot.deliver((payload, Err(unanswered)));
-    }
-}
-
-/// Where an answer waits for its caller, or the caller for its answer.
-struct Slot<A> {
-    state: Mutex<Waiting<A>>,
-}
-
-struct Waiting<A> {
-    answer: Option<A>,
-    waker: Option<Waker>,
-    /// What becomes of an answer that nobody waits for; taken by whoever waits no more.
-    abandoned: Option<Box<dyn FnOnce(A) + Send>>,
-    is_abandoned: bool,
-}
-
-impl<A> Slot<A> {
-    fn new(abandoned: impl FnOnce(A) + Send + 'static) -> Arc<Self> {
-        Arc::new(Self {
-            state: Mutex::new(Waiting {
-                answer: None,
-                waker: None,
-                abandoned: Some(Box::new(abandoned)),
-                is_abandoned: false,
-            }),
-        })
-    }
-
-    fn deliver(&self, answer: A) {
-        let mut state = locked(&self.state);
-        if state.is_abandoned {
-            let abandoned = state.abandoned.take();
-            drop(state);
-            if let Some(abandoned) = abandoned {
-                abandoned(answer);
-            }
-            return;
-        }
-        state.answer = Some(answer);
-        let waker = state.waker.take();
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    /// Changes an answer that was delivered a moment ago.
-    fn correct(&self, change: impl FnOnce(A) -> A) {
-        let mut state = locked(&self.state);
-        state.answer = state.answer.take().map(change);
-    }
-}
-
-/// An answer to come.
-#[must_use = "an answer that is dropped is abandoned"]
-pub(crate) struct Answer<A>(Arc<Slot<A>>);
-
-impl<A> Future for Answer<A> {
-    type Output = A;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<A> {
-        let mut state = locked(&self.0.state);
-        let Some(answer) = state.answer.take() else {
-            state.waker = Some(context.waker().clone());
-            return Poll::Pending;
-        };
-        state.abandoned = None;
-        Poll::Ready(answer)
-    }
-}
-
-impl<A> Drop for Answer<A> {
-    fn drop(&mut self) {
-        let mut state = locked(&self.0.state);
-        state.is_abandoned = true;
-        let left = state.answer.take();
-        let abandoned = if left.is_some() {
-            state.abandoned.take()
-        } else {
-            None
-        };
-        drop(state);
-        if let (Some(answer), Some(abandoned)) = (left, abandoned) {
-            abandoned(answer);
-        }
     }
 }

@@ -47,6 +47,22 @@ fn a_replay_has_the_same_bytes_and_the_headers_that_count() {
 }
 
 #[test]
+fn a_claim_costs_two_commits_and_a_replay_none() {
+    let shop = Shop::new(HttpPolicy::new());
+    let call = Call::post("/pay").key("abc").json("25");
+    let commits = || shop.ledger.stats().unwrap().commits;
+    let before = commits();
+    assert_eq!(call.send(shop.addr()).status, 201);
+    assert_eq!(
+        commits(),
+        before + 2,
+        "one for the claim, one for the answer"
+    );
+    assert!(call.send(shop.addr()).is_replay());
+    assert_eq!(commits(), before + 2);
+}
+
+#[test]
 fn the_allowlist_is_a_policy_but_a_cookie_is_never_stored() {
     let names = ["x-request-id", "Set-Cookie", "location"];
     let names = names.map(|name| HeaderName::try_from(name).unwrap());
