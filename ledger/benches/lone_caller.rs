@@ -9,13 +9,15 @@
 //! write the same: a record of the same size under the same key, durable when it returns. Printed
 //! is the ratio of the medians; above 1 the ledger is faster.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use idempotency_ledger::redb::backends::FileBackend;
-use idempotency_ledger::redb::{BackendError, Database, StorageBackend, TableDefinition};
+use idempotency_ledger::redb::{Database, TableDefinition};
 use idempotency_ledger::{Begin, Clock, Fingerprint, Key, Ledger, Namespace, SystemClock};
+
+mod slow_sync;
+
+use slow_sync::backend;
 
 const ROUNDS: usize = 15;
 const OPERATIONS_PER_ROUND: u32 = 200;
@@ -126,73 +128,4 @@ fn per_operation(mut rounds: Vec<Duration>) -> Duration {
 
 fn micros(span: Duration) -> f64 {
     span.as_secs_f64() * 1e6
-}
-
-fn backend(path: &Path, delay: Duration) -> Result<SlowSync, Failure> {
-    let file = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .open(path)?;
-    Ok(SlowSync {
-        file: FileBackend::new(file)?,
-        delay,
-    })
-}
-
-/// A file whose syncs take longer.
-#[derive(Debug)]
-struct SlowSync {
-    file: FileBackend,
-    delay: Duration,
-}
-
-impl StorageBackend for SlowSync {
-    fn len(&self) -> Result<u64, io::Error> {
-        self.file.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
-        self.file.read(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> Result<(), io::Error> {
-        self.file.set_len(len)
-    }
-
-    fn sync_data(&self) -> Result<(), io::Error> {
-        self.file.sync_data()?;
-        if !self.delay.is_zero() {
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "a benchmark's disk takes real time"
-            )]
-            std::thread::sleep(self.delay);
-        }
-        Ok(())
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
-        self.file.write(offset, data)
-    }
-
-    fn close(&self) -> Result<(), io::Error> {
-        self.file.close()
-    }
-
-    fn try_lock_range(
-        &self,
-        start: std::ops::Bound<u64>,
-        end: std::ops::Bound<u64>,
-    ) -> Result<bool, BackendError> {
-        self.file.try_lock_range(start, end)
-    }
-
-    fn unlock_range(
-        &self,
-        start: std::ops::Bound<u64>,
-        end: std::ops::Bound<u64>,
-    ) -> Result<(), BackendError> {
-        self.file.unlock_range(start, end)
-    }
 }

@@ -414,11 +414,22 @@ fn a_lock_that_is_stolen_while_the_claim_is_written_sends_nothing() {
     let tab = shop.tab();
     let paid = tab.run(
         "const { put } = IDBObjectStore.prototype;\n\
+         const { request } = LockManager.prototype;\n\
+         let isSeen = false;\n\
+         LockManager.prototype.request = function (...all) {\n\
+           const held = request.apply(this, all);\n\
+           held.catch(() => { isSeen = true; });\n\
+           return held;\n\
+         };\n\
          let lost;\n\
          const stolen = new Promise((resolve) => { lost = resolve; });\n\
          IDBObjectStore.prototype.put = function (...all) {\n\
            IDBObjectStore.prototype.put = put;\n\
            const made = put.apply(this, all);\n\
+           // The claim is not on the disk before the page sees the theft, which is told to the\n\
+           // thief and to the holder in either order: its transaction is kept at work.\n\
+           const keep = () => { if (!isSeen) this.count().onsuccess = keep; };\n\
+           keep();\n\
            navigator.locks.request(heldName, { steal: true }, async () => {\n\
              lost(); await new Promise((resolve) => { window.giveBack = resolve; });\n\
            });\n\
