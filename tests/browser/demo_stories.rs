@@ -84,6 +84,24 @@ fn a_second_tab_beside_it_joins_and_so_does_a_real_one() {
 }
 
 #[test]
+fn a_second_tab_pays_the_new_order_and_never_one_of_its_own() {
+    Demo::open_each(|demo| {
+        let page = demo.tab();
+        let other = demo.another_tab();
+        for _ in 0..4 {
+            page.order_with("lose-response");
+            page.run("press('#guarded .pay');");
+            // At once, whatever has been told to this tab meanwhile.
+            other.run("press('#guarded .pay');");
+            for tab in [&page, &other] {
+                tab.run("await until(() => /Paid|Joined/.test(texts('#guarded .status')[0]));");
+                tab.wait_for_bank("nothing charged yet", ONCE);
+            }
+        }
+    });
+}
+
+#[test]
 fn paying_again_on_purpose_is_a_second_payment_and_right() {
     Demo::open_each(|demo| {
         let page = demo.tab();

@@ -33,12 +33,20 @@ for (const entry of entries) {
 
 channel.onmessage = ({ data }) => {
   if (data.turned) {
-    readVisit();
-    tell({ turned: true });
+    followOrder(data.turned);
   } else if (data.entry?.token === visit.token) {
     put(data.entry);
   }
 };
+
+addEventListener("storage", () => followOrder());
+
+/** Goes on to the order that another tab has begun, if there is one: before each press, too. */
+export function followOrder(said) {
+  const { token } = visit;
+  readVisit(said);
+  if (visit.token !== token) tell({ turned: true });
+}
 
 /** Calls back after every change; `turned` says that the order is another one. */
 export function onDiary(listener) {
@@ -80,6 +88,6 @@ export const isElsewhere = (entry) => entry.tab !== tab;
 
 /** Says to all tabs that there is a new order. */
 export function turnPage() {
-  channel.postMessage({ turned: true });
+  channel.postMessage({ turned: visit });
   tell({ turned: true });
 }

@@ -1,7 +1,7 @@
 // The two forms and their buttons: what a press does, and what the form then says.
 
 import { Card } from "./card.js";
-import { note } from "./diary.js";
+import { followOrder, note } from "./diary.js";
 import { payGuarded, send } from "./guarded_form.js";
 import { payOrdinary } from "./ordinary_form.js";
 import { meanOneMore, orderId, transferFrom } from "./visit.js";
@@ -17,6 +17,7 @@ export class OrdinaryForm {
   }
 
   async #pay() {
+    followOrder();
     note("press", "ordinary");
     this.card.show("Sending \u2026");
     await payOrdinary(this.card.button, transferFrom("ordinary"), (text) => {
@@ -53,6 +54,7 @@ export class GuardedForm {
   }
 
   async #pay() {
+    followOrder();
     note("press", "guarded");
     await this.#follow(() => this.#payOnce());
   }

@@ -121,7 +121,7 @@ function sentence(entry, entries) {
     case "press":
       return ["Pay", "Pay was pressed"];
     case "purpose":
-      return ["again, on purpose", "the receipt was acknowledged, and Pay was pressed on purpose"];
+      return ["on purpose", "the receipt was acknowledged, and Pay was pressed on purpose"];
     case "joined":
       return ["joined", "the press joined the payment and got the same receipt"];
     case "reload":

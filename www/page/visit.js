@@ -38,9 +38,9 @@ export function nextOrder(fault) {
   visit = newVisit(visit.number + 1, fault);
 }
 
-/** Takes over what another tab has changed. */
-export function readVisit() {
-  visit = stored() ?? visit;
+/** Takes over what another tab has changed, which it may have said before storage shows it here. */
+export function readVisit(said = stored()) {
+  if (said && (said.token === visit.token || said.startedAt > visit.startedAt)) visit = said;
 }
 
 /** Lets the next request of each lane meet this fault. */
@@ -49,9 +49,12 @@ export function arm(fault) {
   visit = keep({ ...visit, fault, armed: [...LANES] });
 }
 
-/** The fault that a request of the lane meets: only the first one, over all tabs. */
+/**
+ * The fault that a request of the lane meets: only the first one, over all tabs. A request belongs
+ * to the order that it was made for, whatever order is next.
+ */
 export function takeFault(lane) {
-  readVisit();
+  if (stored()?.token === visit.token) readVisit();
   if (!visit.armed.includes(lane)) return undefined;
   visit = keep({ ...visit, armed: visit.armed.filter((armed) => armed !== lane) });
   return visit.fault === "none" ? undefined : visit.fault;

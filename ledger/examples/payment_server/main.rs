@@ -9,6 +9,7 @@
 //! ```sh
 //! cargo run --example payment_server --features tower -- --addr 127.0.0.1:8787 --ledger shop.redb
 //! curl -i 127.0.0.1:8787/api/charges -H 'Idempotency-Key: order-17' \
+//!     -H 'Content-Type: application/json' \
 //!     -d '{"customer":"ann","amount":2500,"currency":"EUR"}'   # twice: one charge
 //! ```
 
