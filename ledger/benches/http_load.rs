@@ -15,7 +15,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
@@ -29,6 +29,8 @@ use idempotency_ledger::redb::{self, TableDefinition};
 use idempotency_ledger::{Fingerprint, Key, Ledger, Namespace, WriteTxn};
 use rusqlite::{Connection, TransactionBehavior, params};
 use tokio::net::TcpListener;
+
+mod arguments;
 
 const ROUNDS: usize = 5;
 const CONNECTIONS: u32 = 64;
@@ -67,13 +69,7 @@ struct Run {
 }
 
 fn main() -> Result<(), Failure> {
-    let mut arguments = std::env::args()
-        .skip(1)
-        .filter(|argument| !argument.starts_with("--"));
-    let folder = arguments
-        .next()
-        .map_or_else(std::env::temp_dir, PathBuf::from);
-    let seconds = arguments.next().map_or(Ok(5), |text| text.parse::<u32>())?;
+    let (folder, seconds) = arguments::folder_and(5)?;
     let folder = tempfile::tempdir_in(folder)?;
     let script = folder.path().join("keys.lua");
     std::fs::write(&script, SCRIPT)?;
@@ -115,7 +111,7 @@ fn serve(runtime: &tokio::runtime::Runtime, app: Router) -> Result<SocketAddr, F
     Ok(address)
 }
 
-fn wrk(address: SocketAddr, connections: u32, seconds: u32, script: &Path) -> Result<Run, Failure> {
+fn wrk(address: SocketAddr, connections: u32, seconds: u64, script: &Path) -> Result<Run, Failure> {
     let output = Command::new("wrk")
         .args(["--threads", "1", "--connections", &connections.to_string()])
         .args(["--duration", &format!("{seconds}s"), "--script"])

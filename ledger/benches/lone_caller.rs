@@ -9,12 +9,12 @@
 //! write the same: a record of the same size under the same key, durable when it returns. Printed
 //! is the ratio of the medians; above 1 the ledger is faster.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use idempotency_ledger::redb::{Database, TableDefinition};
 use idempotency_ledger::{Begin, Clock, Fingerprint, Key, Ledger, Namespace, SystemClock};
 
+mod arguments;
 mod slow_sync;
 
 use slow_sync::backend;
@@ -30,13 +30,7 @@ const RECORD: [u8; 96] = [7; 96];
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Failure> {
-    let mut arguments = std::env::args()
-        .skip(1)
-        .filter(|argument| !argument.starts_with("--"));
-    let folder = arguments
-        .next()
-        .map_or_else(std::env::temp_dir, PathBuf::from);
-    let delay_us = arguments.next().map_or(Ok(0), |text| text.parse())?;
+    let (folder, delay_us) = arguments::folder_and(0)?;
     let folder = tempfile::tempdir_in(folder)?;
     let delay = Duration::from_micros(delay_us);
 

@@ -14,6 +14,8 @@ use idempotency_ledger::{
     Begin, BeginIn, Clock, Fingerprint, Key, Ledger, Namespace, SystemClock, Verify,
 };
 
+mod arguments;
+
 const NAMESPACE: Namespace = Namespace::new("bench");
 const BODY: [u8; 200] = [7; 200];
 const PER_TRANSACTION: usize = 10_000;
@@ -25,15 +27,8 @@ type Failure = Box<dyn std::error::Error>;
 const FILLED: &str = "IDEMPOTENCY_BENCH_FILLED";
 
 fn main() -> Result<(), Failure> {
-    let mut arguments = std::env::args()
-        .skip(1)
-        .filter(|argument| !argument.starts_with("--"));
-    let folder = arguments
-        .next()
-        .map_or_else(std::env::temp_dir, PathBuf::from);
-    let records: usize = arguments
-        .next()
-        .map_or(Ok(1_000_000), |text| text.parse())?;
+    let (folder, records) = arguments::folder_and(1_000_000)?;
+    let records = usize::try_from(records)?;
     if let Some(path) = std::env::var_os(FILLED) {
         return measure(&PathBuf::from(path), records);
     }

@@ -9,9 +9,9 @@
 //! again. Printed are the claims a second (median of the rounds), and how many operations shared
 //! one commit.
 
+mod arguments;
 mod slow_sync;
 
-use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -25,13 +25,7 @@ const NAMESPACE: Namespace = Namespace::new("bench");
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut arguments = std::env::args()
-        .skip(1)
-        .filter(|argument| !argument.starts_with("--"));
-    let folder = arguments
-        .next()
-        .map_or_else(std::env::temp_dir, PathBuf::from);
-    let delay_us = arguments.next().map_or(Ok(0), |text| text.parse())?;
+    let (folder, delay_us) = arguments::folder_and(0)?;
     let folder = tempfile::tempdir_in(folder)?;
     let delay = Duration::from_micros(delay_us);
     // A round of about a second, whatever the disk.

@@ -430,18 +430,25 @@ impl<E> ReleaseIf<E> {
             }
         };
         let (claim, response) = perform(claim, self.certain, operation)?;
-        match claim.complete(response) {
-            Ok(stored) => Ok(Outcome::of_response(stored, Origin::RanNow)),
-            Err(CompleteError {
-                claim,
-                response,
-                error,
-            }) => Err(RunError::Complete(Unstored {
-                value: response,
-                claim,
-                error,
-            })),
-        }
+        ran_bytes(claim.complete(response))
+    }
+}
+
+/// What became of an operation that returned bytes.
+pub(crate) fn ran_bytes<E>(
+    completed: Result<Replay, CompleteError>,
+) -> Result<Outcome<Response>, RunError<E>> {
+    match completed {
+        Ok(stored) => Ok(Outcome::of_response(stored, Origin::RanNow)),
+        Err(CompleteError {
+            claim,
+            response,
+            error,
+        }) => Err(RunError::Complete(Unstored {
+            value: response,
+            claim,
+            error,
+        })),
     }
 }
 
@@ -464,20 +471,37 @@ pub(crate) fn complete_with<T: StoredValue, E>(
     claim: Claim,
     value: T,
 ) -> Result<Outcome<T>, RunError<E, T>> {
-    let unstored = |value, claim, error| {
-        RunError::Complete(Unstored {
+    let (claim, value, response) = encoded(claim, value)?;
+    ran_value(value, claim.complete(response))
+}
+
+/// The value as it is stored, or value and claim with the reason why it cannot be.
+pub(crate) fn encoded<T: StoredValue, E>(
+    claim: Claim,
+    value: T,
+) -> Result<(Claim, T, Response), RunError<E, T>> {
+    match to_response(&value) {
+        Ok(response) => Ok((claim, value, response)),
+        Err(error) => Err(RunError::Complete(Unstored {
+            value,
+            claim,
+            error: error.into(),
+        })),
+    }
+}
+
+/// What became of an operation that returned a value.
+pub(crate) fn ran_value<T: StoredValue, E>(
+    value: T,
+    completed: Result<Replay, CompleteError>,
+) -> Result<Outcome<T>, RunError<E, T>> {
+    match completed {
+        Ok(stored) => Ok(Outcome::new(value, &stored, Origin::RanNow)),
+        Err(CompleteError { claim, error, .. }) => Err(RunError::Complete(Unstored {
             value,
             claim,
             error,
-        })
-    };
-    let response = match to_response(&value) {
-        Ok(response) => response,
-        Err(error) => return Err(unstored(value, claim, error.into())),
-    };
-    match claim.complete(response) {
-        Ok(stored) => Ok(Outcome::new(value, &stored, Origin::RanNow)),
-        Err(CompleteError { claim, error, .. }) => Err(unstored(value, claim, error)),
+        })),
     }
 }
 

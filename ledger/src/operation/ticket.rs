@@ -250,21 +250,14 @@ impl Ticket {
         P: Send + 'static,
         T: Send + 'static,
     {
-        let seen = self.0.seen.fence;
         let bytes = bytes + self.0.placed.asked.batch_bytes();
-        let in_batch =
-            move |store: &mut WriteStore<'_>, payload: &P| match store.evidence(seen).work {
-                Work::Running => Ok(Err(EndingError::StillRunning)),
-                Work::Ended => work(store, payload),
-            };
+        let in_batch = unless_it_runs(self.0.seen.fence, work);
         let answer =
             self.0
                 .engine
                 .submit_async(Patience::Reserved, bytes, payload, in_batch, abandoned);
         let (payload, result) = answer.await;
-        let identity = self.0.placed.asked.identity();
-        self.0.engine.holder.claims.wake(&identity);
-        (payload, result.map_err(EndingError::from).flatten())
+        (payload, self.wake_others(result))
     }
 
     /// Ends the ticket in a batch; what the caller gave comes back.
@@ -280,20 +273,34 @@ impl Ticket {
         P: Clone + Send + 'static,
         T: Send + 'static,
     {
-        let seen = self.0.seen.fence;
         let bytes = bytes + self.0.placed.asked.batch_bytes();
-        let in_batch =
-            move |store: &mut WriteStore<'_>, payload: &P| match store.evidence(seen).work {
-                Work::Running => Ok(Err(EndingError::StillRunning)),
-                Work::Ended => work(store, payload),
-            };
+        let in_batch = unless_it_runs(self.0.seen.fence, work);
         let (payload, result) =
             self.0
                 .engine
                 .submit_with(Patience::Reserved, bytes, payload, in_batch);
+        (payload, self.wake_others(result))
+    }
+
+    /// Whoever waits for this key decides anew.
+    fn wake_others<T>(
+        &self,
+        ended: Result<Result<T, EndingError>, Error>,
+    ) -> Result<T, EndingError> {
         let identity = self.0.placed.asked.identity();
         self.0.engine.holder.claims.wake(&identity);
-        (payload, result.map_err(EndingError::from).flatten())
+        ended.map_err(EndingError::from).flatten()
+    }
+}
+
+/// An ending of a ticket: only where no process works under the claim any more.
+fn unless_it_runs<P, T>(
+    seen: Fence,
+    work: impl FnOnce(&mut WriteStore<'_>, &P) -> Result<Result<T, EndingError>, Error>,
+) -> impl FnOnce(&mut WriteStore<'_>, &P) -> Result<Result<T, EndingError>, Error> {
+    move |store, payload| match store.evidence(seen).work {
+        Work::Running => Ok(Err(EndingError::StillRunning)),
+        Work::Ended => work(store, payload),
     }
 }
 

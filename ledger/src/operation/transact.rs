@@ -13,6 +13,7 @@ use crate::operation::request::{Begin, Request, finish, wait_for_answer};
 use crate::operation::run::{Origin, Outcome, RunError, replayed};
 use crate::operation::typed::{StoredValue, to_response};
 use crate::operation::write_txn::{BeginIn, ClaimIn, WriteTxn};
+use crate::store::engine::Engine;
 use crate::traced;
 
 /// What a transaction came to, before the kind of its answer matters.
@@ -116,12 +117,7 @@ impl Request {
             match self.attempt(&mut body)? {
                 Attempt::Ran(value, stored) => return Ok(Transacted::Ran(value, stored)),
                 Attempt::Answered(begin, met) => {
-                    let gives_up = until.is_none_or(|until| engine.holder.clock.elapsed() >= until);
-                    // Somebody claimed between the look and the writer: wait for them, if at all.
-                    if gives_up || !begin.is_in_progress() {
-                        if let Some(met) = met {
-                            met.note(&engine);
-                        }
+                    if let Some(begin) = unless_to_wait(&engine, until, begin, met) {
                         return Transacted::answered(begin);
                     }
                 }
@@ -179,6 +175,24 @@ impl<V> Transacted<V> {
             Begin::Fresh(_) => unreachable!("a look at the last commit claims nothing"),
         }
     }
+}
+
+/// The answer, noted, unless somebody claimed between the look and the writer and the caller has
+/// the patience to wait for them.
+pub(crate) fn unless_to_wait(
+    engine: &Engine,
+    until: Option<Duration>,
+    begin: Begin,
+    met: Option<Met>,
+) -> Option<Begin> {
+    let gives_up = until.is_none_or(|until| engine.holder.clock.elapsed() >= until);
+    if !gives_up && begin.is_in_progress() {
+        return None;
+    }
+    if let Some(met) = met {
+        met.note(engine);
+    }
+    Some(begin)
 }
 
 /// What one attempt with the writer came to.

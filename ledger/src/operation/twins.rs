@@ -18,14 +18,17 @@ use crate::operation::refusal::{CompleteError, EndingError, ReleaseError};
 use crate::operation::replay::Replay;
 use crate::operation::request::{Begin, Pause, Request, finish, pause_for};
 use crate::operation::run::{
-    Operation, Origin, Outcome, ReleaseIf, RunError, Started, Unstored, ended, replayed, started,
+    Operation, Origin, Outcome, ReleaseIf, RunError, Started, encoded, ended, ran_bytes, ran_value,
+    replayed, started,
 };
 use crate::operation::ticket::{Ticket, TicketError};
-use crate::operation::transact::{Attempt, Transacted};
+use crate::operation::transact::{Attempt, Transacted, unless_to_wait};
 use crate::operation::typed::{StoredValue, to_response};
 use crate::operation::write_txn::{ClaimIn, WriteTxn};
+use crate::store::committer::Settled;
 use crate::store::engine::Engine;
 use crate::store::group_commit::Patience;
+use crate::store::slot::Answer;
 
 impl Request {
     /// Like [`Request::begin`], without holding a thread.
@@ -197,11 +200,7 @@ impl Request {
             match attempted? {
                 Attempt::Ran(value, stored) => return Ok(Transacted::Ran(value, stored)),
                 Attempt::Answered(begin, met) => {
-                    let gives_up = until.is_none_or(|until| engine.holder.clock.elapsed() >= until);
-                    if gives_up || !begin.is_in_progress() {
-                        if let Some(met) = met {
-                            met.note(&engine);
-                        }
+                    if let Some(begin) = unless_to_wait(&engine, until, begin, met) {
                         return Transacted::answered(begin);
                     }
                 }
@@ -237,14 +236,23 @@ async fn begin_once(engine: &Arc<Engine>, asked: &Arc<Asked>) -> Result<Begun, E
 /// interrupted.
 fn give_back(claim: Claim) {
     let (engine, claimed) = (Arc::clone(claim.engine()), claim.ended());
+    drop(submit_release(&engine, claimed, claim));
+}
+
+/// Queues a release; whatever holds the claim comes back once that is settled.
+fn submit_release<H: Send + 'static>(
+    engine: &Arc<Engine>,
+    claimed: EndedClaim,
+    holder: H,
+) -> Answer<Settled<H, Result<(), EndingRefusal>>> {
     let bytes = claimed.batch_bytes();
-    drop(engine.submit_async(
+    engine.submit_async(
         Patience::Reserved,
         bytes,
-        claim,
+        holder,
         move |store, _| release_in(store, &claimed.placed, claimed.fence),
         drop,
-    ));
+    )
 }
 
 /// The asynchronous form of waiting until an operation is not in progress.
@@ -300,25 +308,8 @@ impl<E> ReleaseIf<E> {
         let running = Operation::new(claim);
         let result = operation(&running).await;
         let (claim, value) = settle(running, self.certain, result).await?;
-        let response = match to_response(&value) {
-            Ok(response) => response,
-            Err(error) => {
-                let error = error.into();
-                return Err(RunError::Complete(Unstored {
-                    value,
-                    claim,
-                    error,
-                }));
-            }
-        };
-        match claim.complete_async(response).await {
-            Ok(stored) => Ok(Outcome::new(value, &stored, Origin::RanNow)),
-            Err(CompleteError { claim, error, .. }) => Err(RunError::Complete(Unstored {
-                value,
-                claim,
-                error,
-            })),
-        }
+        let (claim, value, response) = encoded(claim, value)?;
+        ran_value(value, claim.complete_async(response).await)
     }
 
     /// See [`Request::run_bytes_async`].
@@ -337,18 +328,7 @@ impl<E> ReleaseIf<E> {
         let running = Operation::new(claim);
         let result = operation(&running).await;
         let (claim, response) = settle(running, self.certain, result).await?;
-        match claim.complete_async(response).await {
-            Ok(stored) => Ok(Outcome::of_response(stored, Origin::RanNow)),
-            Err(CompleteError {
-                claim,
-                response,
-                error,
-            }) => Err(RunError::Complete(Unstored {
-                value: response,
-                claim,
-                error,
-            })),
-        }
+        ran_bytes(claim.complete_async(response).await)
     }
 }
 
@@ -469,14 +449,8 @@ pub(crate) async fn complete<H: Send + 'static>(
 /// Releases a claim; what is queued at once runs also when nobody waits for it.
 pub(crate) fn release_held(claim: &Claim) -> impl Future<Output = Result<(), EndingError>> + use<> {
     let (engine, claimed) = (Arc::clone(claim.engine()), claim.ended());
-    let (bytes, placed) = (claimed.batch_bytes(), claimed.placed.clone());
-    let answer = engine.submit_async(
-        Patience::Reserved,
-        bytes,
-        (),
-        move |store, ()| release_in(store, &claimed.placed, claimed.fence),
-        drop,
-    );
+    let placed = claimed.placed.clone();
+    let answer = submit_release(&engine, claimed, ());
     async move {
         let result = flat(answer.await.1);
         note_ending(&engine, &placed.asked, Event::Released, &result);
@@ -509,7 +483,6 @@ impl Ticket {
     /// As there.
     pub async fn rerun_async(self) -> Result<Claim, TicketError> {
         let (placed, seen) = (self.placed().clone(), self.fence());
-        let forgotten = Arc::downgrade(self.engine());
         let ended = self.end_async(
             0,
             (),
@@ -520,10 +493,9 @@ impl Ticket {
                     None => Ok(Err(EndingError::Superseded)),
                 }
             },
-            move |((), taken)| {
-                // Nothing was done under the new claim, but what was interrupted stays so.
-                drop((taken, forgotten));
-            },
+            // Nothing was done under a new claim that nobody waits for, but what was interrupted
+            // stays so.
+            drop,
         );
         match ended.await.1 {
             Ok(started) => Ok(Claim::new(Arc::clone(self.engine()), started)),

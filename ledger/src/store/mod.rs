@@ -4,7 +4,7 @@ pub(crate) mod codec;
 pub(crate) mod committer;
 pub(crate) mod engine;
 pub(crate) mod group_commit;
-mod slot;
+pub(crate) mod slot;
 pub(crate) mod snapshot;
 pub(crate) mod tables;
 pub(crate) mod write_store;
