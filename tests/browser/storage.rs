@@ -439,6 +439,26 @@ fn abandoning_under_a_waiting_caller_is_abandoned_and_never_a_new_key() {
 }
 
 #[test]
+fn storage_cleared_behind_a_success_is_key_lost_while_an_equal_submit_would_join() {
+    let shop = Shop::open();
+    let tab = shop.tab();
+    shop.api().next([Plan::pay()]);
+    assert_eq!(tab.run("return await pay('order-1');")["status"], "done");
+    tab.run("await forgetEverything();");
+    let lost = tab.try_run("return await pay('order-1');", json!(null));
+    assert_eq!(code(lost), "key-lost");
+    // Nothing is open, so there is nothing to go on with.
+    assert_eq!(tab.run("return await resume('order-1');"), json!(null));
+    assert_eq!(shop.api().requests().len(), 1);
+    // The receipt was seen, and another payment is meant.
+    let key = shop.api().keys()[0].clone();
+    let script = "return await client.acknowledge('pay:order-1', args);";
+    assert_eq!(tab.run_with(script, json!(key)), true);
+    shop.api().next([Plan::pay()]);
+    assert_eq!(tab.run("return await pay('order-1');")["status"], "done");
+}
+
+#[test]
 fn storage_cleared_between_two_calls_of_a_living_page_is_key_lost_until_that_is_settled() {
     let shop = Shop::open();
     let tab = shop.tab();

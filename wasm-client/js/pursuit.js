@@ -302,7 +302,7 @@ export class Pursuit {
     // Another attempt of the key may have settled it; then that is the outcome, unless this one
     // knows that it happened.
     const first = noted?.record ?? record;
-    this.#forget();
+    this.#ended(first, state === "succeeded");
     if (state === "rejected" && noted?.decision === "settled" && first.state !== state) {
       return this.#conclude({
         decision: first.valueUntil ? "joined" : "outcome-lost",
@@ -337,7 +337,7 @@ export class Pursuit {
 
   /** What a decision means for the callers, where nothing is left to be done. */
   #conclude({ decision, record }) {
-    if (ENDED.includes(decision)) this.#forget();
+    if (ENDED.includes(decision)) this.#ended(record, false);
     if (decision === "nothing") return null;
     if (decision === "joined") {
       const { state, value: held } = record;
@@ -397,22 +397,29 @@ export class Pursuit {
       this.#seen = { key, number };
       this.#record = answer.record;
       const { principal } = this.#call.slot;
-      const at = this.#page.clock.now();
-      this.#page.seen.set(this.#name, { principal, record: answer.record, at });
+      const until = this.#page.clock.now() + settings.retentionMs;
+      this.#page.seen.set(this.#name, { principal, record: answer.record, until });
     }
     return answer;
   }
 
-  /** Whether this page saw an intent of the slot, whose record or tombstone must be there still. */
+  /**
+   * Whether this page saw an intent of the slot whose record or tombstone must be there still: one
+   * that is open, or one that happened and that an equal submit joins.
+   */
   #isRemembered() {
-    const { seen, settings, clock } = this.#page;
-    const intent = seen.get(this.#name);
-    return Boolean(intent) && clock.now() < intent.at + settings.retentionMs;
+    const intent = this.#page.seen.get(this.#name);
+    const isAsked = intent && (this.#call.mayMint || !intent.hasHappened);
+    return Boolean(isAsked) && this.#page.clock.now() < intent.until;
   }
 
-  /** The intent has ended, so what comes next may be a new one. */
-  #forget() {
-    this.#page.seen.delete(this.#name);
+  /** The intent has ended, so what comes next may be a new one: at once, or behind the join. */
+  #ended(record, hasHappened) {
+    const { seen, settings, clock } = this.#page;
+    if (!hasHappened) return seen.delete(this.#name);
+    const until = clock.now() + Math.min(settings.joinMs, settings.outcomeMs);
+    const { principal } = this.#call.slot;
+    return seen.set(this.#name, { principal, record, until, hasHappened });
   }
 
   #command(verb, { key, number, fence }, more) {
