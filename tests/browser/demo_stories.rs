@@ -125,35 +125,65 @@ fn paying_again_on_purpose_is_a_second_payment_and_right() {
 }
 
 #[test]
-fn an_interrupted_charge_waits_for_a_person() {
-    Demo::open_each(|demo| {
-        let page = demo.tab();
-        page.run(
-            "document.querySelector('#engineers').open = true; press('#charge-crash');\n\
-             await until(() => !document.querySelector('#decision').hidden);",
-        );
-        let says = page.run("return texts('#charge-status, #network-says').join(' ');");
-        let says = says.as_str().unwrap_or_default();
-        assert!(says.starts_with("Interrupted: "), "{says}");
-        assert!(says.contains("was charged 1 x"), "{says}");
-        // Asked again it is the same key, and still nobody knows.
-        page.run(
-            "press('#charge'); await until(() => /claimed/.test(texts('#charge-status')[0]));",
-        );
-        page.run(
-            "await until(() => /Interrupted/.test(texts('#charge-status')[0]));\n\
-             press('#happened');\n\
-             await until(() => /Decided: it happened/.test(texts('#charge-status')[0]));\n\
-             press('#charge');\n\
-             await until(() => /Charged once/.test(texts('#charge-status')[0]));",
-        );
-        let counts = page.run(
-            "const token = JSON.parse(localStorage.getItem('idempotency-demo')).token;\n\
-             const rows = await (await fetch('api/effects')).json();\n\
-             return rows.filter((r) => r.principal === token).map((r) => r.count);",
-        );
-        assert_eq!(counts, json!([1, 1]));
-    });
+fn a_fault_that_is_chosen_too_late_is_for_the_next_order() {
+    let demo = Demo::open();
+    let page = demo.tab();
+    page.order_with("lose-response");
+    let choose = |fault: &str| {
+        let script = "document.querySelector(`input[value=\"${args}\"]`).click();\n\
+                      return texts('#caption')[0];";
+        let says = page.run_with(script, json!(fault));
+        says.as_str().unwrap_or_default().to_owned()
+    };
+    assert!(choose("fail-before").starts_with("Armed: "));
+    page.press_both();
+    page.wait_for_sentence("");
+    assert!(choose("crash-after-effect").starts_with("For the next order: "));
+    page.press_both();
+    page.wait_for_bank(ONCE, ONCE);
+    page.wait_for_sentence("Ordinary form: 1 x, 25 EUR. With the ledger: 1 x, 25 EUR.");
+    // Nothing of it is said of the next.
+    page.run("press('#start-over');");
+    assert_eq!(
+        page.run("return texts('#outcome, #spoken');"),
+        json!(["", ""])
+    );
+}
+
+#[test]
+fn a_paid_order_without_its_store_is_not_paid_again() {
+    let demo = Demo::open();
+    let page = demo.tab();
+    page.order_with("lose-response");
+    page.run("press('#guarded .pay');");
+    page.wait_for_bank("nothing charged yet", ONCE);
+    page.run("await until(() => /Paid/.test(texts('#guarded .status')[0]));");
+    page.run(
+        "await new Promise((done) => { indexedDB.deleteDatabase('idempotency-demo').onsuccess =\n\
+         done; });\n\
+         press('#guarded .pay');\n\
+         await until(() => /store was cleared/.test(texts('#guarded .status')[0]));",
+    );
+    page.wait_for_bank("nothing charged yet", ONCE);
+    page.run("press('#start-over'); press('#guarded .pay');");
+    page.run("await until(() => /Paid/.test(texts('#guarded .status')[0]));");
+    page.wait_for_bank("nothing charged yet", ONCE);
+}
+
+#[test]
+fn many_presses_at_once_are_one_mark_with_their_number() {
+    let demo = Demo::open();
+    let page = demo.tab();
+    page.order_with("lose-response");
+    page.run("for (let at = 0; at < 8; at++) press('#guarded .pay');");
+    page.wait_for_bank("nothing charged yet", ONCE);
+    page.run("await until(() => /Paid|Joined/.test(texts('#guarded .status')[0]));");
+    let marks = page.run(
+        "await until(() => texts('#lane-guarded .joined > [aria-hidden]').length);\n\
+         return texts('#lane-guarded :is(.press, .joined) > [aria-hidden]');",
+    );
+    assert_eq!(marks, json!(["Pay \u{d7} 8", "joined \u{d7} 7"]));
+    assert!(page.guarded_lane().contains("Pay was pressed, 8 times"));
 }
 
 #[test]

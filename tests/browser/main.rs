@@ -7,6 +7,7 @@ mod comparison;
 mod consumers;
 mod demo;
 mod demo_access;
+mod demo_engineers;
 mod demo_stories;
 mod demo_worker;
 mod fetching;

@@ -82,10 +82,10 @@ async function listed(path, token = visit.token) {
 /** The visitor's payments, oldest first. */
 export const transfers = (token) => listed("api/transfers", token);
 
-/** What the card network was told for the visitor. */
-export async function effects() {
+/** What the card network was told for somebody, by key. */
+export async function effects(token) {
   const rows = await listed("api/effects");
-  return rows.filter(({ principal }) => principal === visit.token);
+  return rows.filter(({ principal }) => principal === token);
 }
 
 /** Hands the money of an order back, so that the accounts never run dry; once, by its key. */

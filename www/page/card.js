@@ -7,6 +7,8 @@ export const euros = (count) => `${(count * AMOUNT) / 100} EUR`;
 
 export class Card {
   #element;
+  #tone = "none";
+  #bank = { count: 0, meant: 1 };
 
   constructor(lane) {
     this.#element = document.getElementById(lane);
@@ -22,20 +24,27 @@ export class Card {
     const status = this.#find(".status");
     status.textContent = text;
     status.dataset.tone = tone;
+    this.#tone = tone;
+    this.#judge();
     // Only how it ended is worth an interruption.
-    if (tone === "good" || tone === "bad") {
-      const title = this.#find("h2").textContent;
-      document.getElementById("spoken").textContent = `${title}: ${text}`;
-    }
+    const isEnd = tone === "good" || tone === "bad";
+    const title = this.#find("h2").textContent;
+    document.getElementById("spoken").textContent = isEnd ? `${title}: ${text}` : "";
   }
 
   /** What the bank has, and whether that is what was meant. */
   showBank(count, meant) {
+    this.#bank = { count, meant };
+    this.#judge();
+  }
+
+  #judge() {
+    const { count, meant } = this.#bank;
     const verdict = this.#find(".verdict");
     const tone = toneOf(count, meant);
     verdict.dataset.tone = tone;
     this.#find(".sum").textContent = sumOf(count, tone);
-    this.#find(".word").textContent = wordOf(count, tone);
+    this.#find(".word").textContent = wordOf(count, tone, this.#tone === "bad");
   }
 
   /** Somebody else presses: a visible sign of it. */
@@ -66,8 +75,9 @@ export function sumOf(count, tone) {
   return tone === "wrong" ? `charged ${count} x, ${euros(count)}` : `${count} x, ${euros(count)}`;
 }
 
-function wordOf(count, tone) {
+function wordOf(count, tone, hasFailed) {
   if (tone === "wrong") return "Too much for one order";
   if (tone === "none") return "\u00a0";
+  if (hasFailed) return "Right so far, but the form says that it failed";
   return count > 1 ? "Right: each one was meant" : "Right";
 }

@@ -19,7 +19,10 @@ let said = "";
 export function watchBank(shownOn) {
   cards = shownOn;
   onDiary(({ turned }) => {
-    if (turned) showCounts([]);
+    if (turned) {
+      showCounts([]);
+      say("");
+    }
     look();
   });
   showCounts([]);
@@ -66,7 +69,10 @@ function noteCharges(lane, rows) {
 
 /** One sentence per outcome, for eyes and ears. */
 function speak() {
-  const sentence = isBusy() ? said : outcome();
+  if (!isBusy()) say(outcome());
+}
+
+function say(sentence) {
   if (sentence === said) return;
   said = sentence;
   document.getElementById("outcome").textContent = sentence;

@@ -110,6 +110,12 @@ async function excuse(error) {
     const { title } = await error.cause.json();
     return `Refused, and nothing was charged: ${title}.`;
   }
+  if (error.code === "key-lost") {
+    return (
+      "The browser's store was cleared, and the key of this order with it, so nothing is sent. " +
+      "See what the bank says, then press New order."
+    );
+  }
   if (error.code === "unknown") return "Nobody knows yet. Press Pay again: it is the same key.";
   return `${error.message}`;
 }

@@ -7,8 +7,12 @@ import { LANES } from "./visit.js";
 
 const COLOURS = 5;
 
-/** About how much of the axis the word takes. */
-const JOINED_PERCENT = 10;
+/** About how wide the word of a moment is, in pixels; and of a dot alone. */
+const WIDTHS = { press: 40, purpose: 76, joined: 84, charge: 64 };
+const DOT_WIDTH = 16;
+
+/** Where a lane is narrower than this, the style sheet shows a charge as a dot alone. */
+const NARROW = 560;
 
 /** What a bar says, and how a screen reader hears it. */
 const ENDINGS = {
@@ -58,8 +62,12 @@ const endOf = (entry) => entry.endedAt ?? (isOpen(entry) ? Date.now() : entry.at
 
 function drawLane(list, entries, scale, keys, start) {
   const rows = [];
-  const items = entries.map((entry) => {
-    const [from, to] = [scale.place(entry.at), scale.place(endOf(entry))];
+  const percent = (kind) => {
+    const isDot = kind === "charge" && list.clientWidth < NARROW;
+    return (100 * (isDot ? DOT_WIDTH : (WIDTHS[kind] ?? 0))) / (list.clientWidth || 1);
+  };
+  const items = gathered(entries, scale, percent).map(({ entry, all, from }) => {
+    const to = scale.place(endOf(entry));
     const item = document.createElement("li");
     item.className = entry.kind;
     item.style.left = `${from}%`;
@@ -69,14 +77,32 @@ function drawLane(list, entries, scale, keys, start) {
       item.dataset.ending = entry.ending ?? "open";
     }
     // A press that joined sent nothing, but it has its place among the requests.
-    const width = { request: to - from, joined: JOINED_PERCENT }[entry.kind];
+    const width = { request: to - from, joined: percent("joined") }[entry.kind];
     if (width) item.style.setProperty("--row", freeRow(rows, from, from + width));
     const seconds = ((entry.at - start) / 1000).toFixed(1);
-    item.append(...words(entry, entries, seconds));
+    item.append(...words(entry, all, entries, seconds));
     return item;
   });
   list.style.setProperty("--rows", Math.max(rows.length, 1));
   list.replaceChildren(...items);
+}
+
+/** Moments of one kind that would lie on each other are one, with a count. */
+function gathered(entries, scale, percent) {
+  const newest = {};
+  const items = [];
+  for (const entry of entries) {
+    const from = scale.place(entry.at);
+    const before = newest[entry.kind];
+    const isSame = before?.entry.key === entry.key && from < before?.from + percent(entry.kind);
+    if (before && isSame) {
+      before.all.push(entry);
+    } else {
+      newest[entry.kind] = { entry, all: [entry], from };
+      items.push(newest[entry.kind]);
+    }
+  }
+  return items;
 }
 
 /** The first row in which the bar touches no other. */
@@ -87,33 +113,37 @@ function freeRow(rows, from, to) {
   return row;
 }
 
-function words(entry, entries, seconds) {
-  const where = isElsewhere(entry) ? "In the second tab: " : "";
+function words(entry, all, entries, seconds) {
   const [seen, heard] = sentence(entry, entries);
+  const tabs = new Set(all.map(isElsewhere));
   const short = document.createElement("span");
   short.setAttribute("aria-hidden", "true");
-  short.append(...parts(entry, isElsewhere(entry) ? shortened(entry, seen) : seen));
+  short.append(...parts(entry.kind, seen, all.length, tabs));
   const full = document.createElement("span");
   full.className = "hidden-text";
-  full.textContent = `After ${seconds} s. ${where}${heard}.`;
+  const where = tabs.size > 1 ? "In both tabs: " : tabs.has(true) ? "In the second tab: " : "";
+  const times = all.length > 1 ? `, ${all.length} times` : "";
+  full.textContent = `After ${seconds} s. ${where}${heard}${times}.`;
   short.title = full.textContent;
   return [short, full];
 }
 
-/** The sign and the word of a bar: where it is narrow there is room for the sign alone. */
-function parts({ kind }, seen) {
-  if (kind !== "request") return [seen];
+/** What is seen of it; where it is narrow, a bar is its sign alone, and a charge its dot. */
+function parts(kind, seen, count, tabs) {
+  const times = count > 1 ? ` \u00d7 ${count}` : "";
+  const place = tabs.size > 1 ? " (both tabs)" : tabs.has(true) ? " (tab 2)" : "";
+  if (kind === "charge") return [dispensable(seen), times];
+  if (kind !== "request") return [`${seen}${times}${place}`];
   const [sign, ...words] = seen.split(" ");
-  const rest = document.createElement("span");
-  rest.className = "rest";
-  rest.textContent = ` ${words.join(" ")}`;
-  return [sign, rest];
+  // Of a bar of another tab the sign alone, so that it fits.
+  return [sign, dispensable(` ${place ? "tab 2" : words.join(" ")}`)];
 }
 
-/** What another tab did; of a bar the sign alone, so that it fits. */
-function shortened({ kind }, seen) {
-  if (kind === "charge") return seen;
-  return kind === "request" ? `${seen.split(" ")[0]} tab 2` : `${seen} (tab 2)`;
+function dispensable(text) {
+  const rest = document.createElement("span");
+  rest.className = "rest";
+  rest.textContent = text;
+  return rest;
 }
 
 function sentence(entry, entries) {

@@ -4,7 +4,7 @@ import { IdempotencyClient } from "../client/index.js";
 import { findBank } from "./bank.js";
 import { watchBank } from "./cashier.js";
 import { isBeside, onDiary } from "./diary.js";
-import { Engineers } from "./engineers.js";
+import { openEngineers } from "./engineers.js";
 import { GuardedForm, OrdinaryForm } from "./forms.js";
 import { drawLanes } from "./lanes.js";
 import { watchPanels } from "./panels.js";
@@ -45,10 +45,10 @@ async function start() {
   watchBank({ ordinary: ordinary.card, guarded: guarded.card });
   drawLanes();
   watchPanels(client, DATABASE);
-  const engineers = new Engineers(client);
-  const stories = new Stories({ ordinary, guarded, engineers });
+  const stories = new Stories({ ordinary, guarded });
+  const engineers = openEngineers(DATABASE);
   sayReady();
-  await stories.goOnAfterReload();
+  await Promise.all([stories.goOnAfterReload(), engineers]);
 }
 
 function refuse(text) {

@@ -1,7 +1,7 @@
 // The closed panels: what the browser keeps, and what went over the wire.
 
 import { diary, onDiary } from "./diary.js";
-import { visit } from "./visit.js";
+import { chargesToken, visit } from "./visit.js";
 
 /** Shows a panel anew whenever something happens while it is open. */
 function keepFresh(id, show) {
@@ -86,7 +86,8 @@ async function intents(dbName) {
 }
 
 function showRecords(inside, records) {
-  const own = records.filter(({ principal }) => principal === visit.token);
+  const mine = [visit.token, chargesToken()];
+  const own = records.filter(({ principal }) => mine.includes(principal));
   own.sort((a, b) => a.createdAt - b.createdAt);
   if (own.length === 0) {
     inside.replaceChildren(element("p", "The browser keeps nothing for this order yet."));

@@ -1,7 +1,8 @@
 // The stories that the page tells by itself: it presses the buttons that a visitor could press.
 
 import { refund } from "./bank.js";
-import { isBeside, note, turnPage } from "./diary.js";
+import { counts } from "./cashier.js";
+import { diary, isBeside, note, turnPage } from "./diary.js";
 import { arm, nextOrder, visit } from "./visit.js";
 
 const AFTER_RELOAD = "idempotency-demo-after-reload";
@@ -37,8 +38,7 @@ export class Stories {
     on("reload", () => this.#tell(() => this.#reload()));
     on("second-tab", () => this.#tell(() => this.#secondTab()));
     document.getElementById("faults").addEventListener("change", ({ target }) => {
-      arm(target.value);
-      say(`Armed: ${FAULTS[target.value]}`);
+      this.#choose(target.value);
     });
     const chosen = document.querySelector(`input[value="${visit.fault}"]`);
     if (chosen) chosen.checked = true;
@@ -68,6 +68,16 @@ export class Stories {
   #pressBoth() {
     this.#forms.ordinary.card.press();
     this.#forms.guarded.card.press();
+  }
+
+  /** Armed for an order that nobody has begun to pay; else chosen for the next. */
+  #choose(fault) {
+    if (this.#isTold) return;
+    if (diary().length > 0) {
+      return say(`For the next order: ${FAULTS[fault]} Press New order, or Play.`);
+    }
+    arm(fault);
+    say(`Armed: ${FAULTS[fault]}`);
   }
 
   #chosenFault() {
@@ -108,7 +118,7 @@ export class Stories {
     await this.#buttonIsFree();
     this.#pressBoth();
     await until(PLAY.verdict);
-    say(this.#moral(fault));
+    say(moral(fault));
     await until(PLAY.end);
     button.classList.remove("playing");
   }
@@ -116,16 +126,6 @@ export class Stories {
   async #buttonIsFree() {
     const { button } = this.#forms.ordinary.card;
     for (let looks = 0; button.disabled && looks < 20; looks++) await pause(100);
-  }
-
-  #moral(fault) {
-    if (fault === "fail-before") {
-      return (
-        "Only the request was lost, so one payment each. The ordinary form was lucky: " +
-        "it cannot tell this from a lost answer."
-      );
-    }
-    return "The same presses, the same accident. Only the key makes the difference.";
   }
 
   async #reload() {
@@ -168,6 +168,20 @@ export class Stories {
     await pause(3_500);
     say("Two tabs, one key: one of them sends, the other waits and gets the same receipt.");
   }
+}
+
+/** What the story showed, in view of what the bank has. */
+function moral(fault) {
+  const { ordinary, guarded } = counts;
+  if (ordinary > guarded) {
+    return "The same presses, the same accident. Only the key makes the difference.";
+  }
+  if (ordinary < 1 || guarded < 1) return "The bank has not charged both yet.";
+  const why =
+    fault === "fail-before"
+      ? "Only the request was lost, so one payment each."
+      : "One payment each, this time.";
+  return `${why} The ordinary form was lucky: it cannot tell this from a lost answer.`;
 }
 
 /** The frame with the page once more, when its client is open. */

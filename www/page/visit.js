@@ -1,6 +1,7 @@
 // Whose order it is. All tabs of a browser share it, and it outlives reloads.
 
 const SHELF = "idempotency-demo";
+const CHARGES_SHELF = "idempotency-demo-charges";
 
 /** The lanes of the page, which are the accounts that pay. */
 export const LANES = ["ordinary", "guarded"];
@@ -64,6 +65,13 @@ export function takeFault(lane) {
 export function meanOneMore() {
   readVisit();
   visit = keep({ ...visit, meant: visit.meant + 1 });
+}
+
+/** Who the charges for engineers belong to: to no order, so that none of them is lost with one. */
+export function chargesToken() {
+  const token = localStorage.getItem(CHARGES_SHELF) ?? `engineer-${crypto.randomUUID()}`;
+  localStorage.setItem(CHARGES_SHELF, token);
+  return token;
 }
 
 /** What the order is called. */

@@ -11,8 +11,8 @@ export async function fetch(path, init) {
   const lane = path.endsWith("charges") ? "charges" : JSON.parse(init.body).from;
   const headers = new Headers(init.headers);
   const key = headers.get("Idempotency-Key")?.replaceAll('"', "");
-  const fault = init.fault ?? takeFault(lane);
-  headers.set("Authorization", `Bearer ${visit.token}`);
+  const { token = visit.token, fault = takeFault(lane) } = init;
+  headers.set("Authorization", `Bearer ${token}`);
   if (fault) headers.set("Demo-Fault", fault);
   const sent = { path, headers: [...headers], body: init.body };
   const write = note("request", lane, { key, fault, sent });
