@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::faults::Fault;
-use crate::problems::{problem, unreadable};
+use crate::problems::{answer, problem, sent, unreadable};
 use crate::server::App;
 use crate::transfers::{RolledBack, failed, refusal, respond};
 
@@ -38,8 +38,9 @@ pub(crate) async fn patch(
         Err(rejection) => return unreadable(&rejection),
     };
     let seen = match seen_in(&headers) {
-        Ok(seen) => seen,
-        Err((status, code, detail)) => return problem(status, code, detail),
+        Ok(Some(seen)) => seen,
+        Ok(None) => return without_version(&app, &id),
+        Err(detail) => return problem(400, "invalid-request", detail),
     };
     fault.pause().await;
     let bank = app.bank.clone();
@@ -63,17 +64,33 @@ pub(crate) async fn patch(
     response
 }
 
-/// The version that the client has seen, or the problem that it is told.
-fn seen_in(headers: &HeaderMap) -> Result<Version, (u16, &'static str, &'static str)> {
+/// The version that the client has seen, or what is wrong with the header.
+fn seen_in(headers: &HeaderMap) -> Result<Option<Version>, &'static str> {
     let mut values = headers.get_all(IF_MATCH).iter();
     let Some(value) = values.next() else {
-        let detail = "say which version the delta is for, as If-Match: \"7\"";
-        return Err((428, "precondition-required", detail));
+        return Ok(None);
     };
     let version = version_in(value.to_str().unwrap_or_default());
     let version = version.filter(|_| values.next().is_none());
-    let detail = "If-Match is no version, such as \"7\"";
-    version.ok_or((400, "invalid-request", detail))
+    let detail = "If-Match is no version; it is the ETag of the last answer, such as \"7\"";
+    version.map(Some).ok_or(detail)
+}
+
+/// Says what the header would be now (RFC 6585, section 3).
+fn without_version(app: &App, id: &str) -> Response {
+    let accounts = match app.bank.accounts() {
+        Ok(accounts) => accounts,
+        Err(error) => return failed(&error),
+    };
+    let Some((_, balance, version)) = accounts.iter().find(|(known, ..)| *known == id) else {
+        return problem(404, "no-account", &format!("there is no account {id:?}"));
+    };
+    let detail = format!(
+        "say which version the delta is for: the account is at version {version} with {balance} \
+         cents, so send If-Match: \"{version}\" if that is what the delta is for"
+    );
+    let problem = answer(428, "precondition-required", &detail);
+    sent(&problem.header("etag", &format!("\"{version}\"")))
 }
 
 fn version_in(value: &str) -> Option<Version> {

@@ -5,9 +5,24 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
+/// What can be asked of the server, for `--help`.
+const ROUTES: &str = r#"Routes (amounts in cents; the bearer token is the principal):
+  POST  /api/charges        {"customer","amount","currency"}, Idempotency-Key demanded
+  GET   /api/charges        the principal's charges
+  POST  /api/transfers      {"from","to","amount"}, Idempotency-Key optional
+  GET   /api/transfers      the principal's transfers
+  GET   /api/accounts       [{"id","balance","version"}]
+  PATCH /api/accounts/{id}  {"delta"}, Idempotency-Key and If-Match: "VERSION" demanded
+  POST  /webhooks/{source}  any body, Event-Id demanded; {"sighting":"first"|"repeat"}
+  GET   /api/effects        what the card network was told: [{"principal","key","count"}]
+  GET   /api/health, GET /metrics (Prometheus)
+
+With --faults, the header Demo-Fault: fail-before, slow=MS, error-500, crash-after-effect or
+lose-response."#;
+
 /// A payment server on an idempotency ledger
 #[derive(Debug, Parser)]
-#[command(name = "payment_server")]
+#[command(name = "payment_server", after_help = ROUTES)]
 pub(crate) struct Arguments {
     /// Where to listen; port 0 takes any, and says which
     #[arg(long, default_value = "127.0.0.1:8787")]

@@ -2,12 +2,13 @@
 
 use std::error::Error;
 use std::future::IntoFuture;
+use std::path::Path;
 
 use axum::Router;
 use axum::http::{HeaderName, Method};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, patch, post};
+use axum::routing::{MethodRouter, any, get, patch, post};
 use idempotency_ledger::http::{
     CORS_EXPOSED_HEADERS, Disposition, HeaderForm, HttpPolicy, IDEMPOTENCY_KEY, IdempotencyLayer,
     Presence,
@@ -102,7 +103,7 @@ fn router(app: App, claimed: &IdempotencyLayer, arguments: &Arguments) -> Router
     // Who is not let in never comes to the ledger.
     let routes = routes.route_layer(middleware::from_fn(authenticated));
     let routes = match &arguments.www {
-        Some(folder) => routes.fallback_service(ServeDir::new(folder)),
+        Some(folder) => routes.fallback_service(files(folder)),
         None => routes.fallback(unknown),
     };
     routes
@@ -114,6 +115,13 @@ fn router(app: App, claimed: &IdempotencyLayer, arguments: &Arguments) -> Router
             faults::keep_none,
         ))
         .with_state(app)
+}
+
+/// The page's files; whatever is none of them is told so as any unknown route is.
+fn files(folder: &Path) -> ServeDir<MethodRouter> {
+    ServeDir::new(folder)
+        .fallback(any(unknown))
+        .call_fallback_on_method_not_allowed(true)
 }
 
 async fn authenticated(

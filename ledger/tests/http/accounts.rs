@@ -55,9 +55,13 @@ fn without_a_version_or_with_a_broken_one_nothing_changes() {
     let before = (server.metrics(), server.account("alice"));
     let version = before.1.1;
     let unconditional = patch("alice", "a", 1);
-    server
-        .send(&unconditional)
-        .assert_problem(428, "precondition-required");
+    let answer = server.send(&unconditional);
+    answer.assert_problem(428, "precondition-required");
+    let now = format!("\"{version}\"");
+    assert_eq!(answer.header("etag"), Some(now.as_str()));
+    assert!(answer.text().contains(&format!("at version {version} ")));
+    let unknown = server.send(&patch("nobody", "a", 1));
+    unknown.assert_problem(404, "no-account");
     for broken in ["", "*", "\"x\"", "7", "W/\"7\"", "\"-1\"", "\"1\", \"2\""] {
         let call = patch("alice", "a", 1).header("if-match", broken);
         server.send(&call).assert_problem(400, "invalid-request");

@@ -316,7 +316,17 @@ fn pages_are_served_beside_the_routes() {
         .key("a")
         .json("{}")
         .send(server.addr);
-    assert_eq!(posted.status, 405);
+    posted.assert_problem(404, "not-found");
+    for unknown in [
+        Call::get("/api/nothing"),
+        Call::post("/api/nothing").json("{}"),
+    ] {
+        let answer = unknown.send(server.addr);
+        answer.assert_problem(404, "not-found");
+    }
+    server
+        .send(&Call::of("PUT", "/api/charges"))
+        .assert_problem(405, "method-not-allowed");
     assert_eq!(server.metrics(), before);
 }
 
