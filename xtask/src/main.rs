@@ -109,7 +109,7 @@ fn run(task: Task) -> Result<(), Failure> {
             };
             demo::run(&Workspace::find()?, addr, opening)
         }
-        Task::Site { dir } => site::write(&Workspace::find()?, &dir),
+        Task::Site { dir } => site::run(&Workspace::find()?, &dir),
         Task::WasmCheck => {
             let workspace = Workspace::find()?;
             WasmToolchain::find(&workspace)?.build_decision_core(&workspace)

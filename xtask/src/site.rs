@@ -35,6 +35,18 @@ pub(crate) fn write(workspace: &Workspace, folder: &Path) -> Result<(), Failure>
     lay_out(workspace, &folder)
 }
 
+/// The task: as [`write`], with a word on how the files become a page.
+pub(crate) fn run(workspace: &Workspace, folder: &Path) -> Result<(), Failure> {
+    write(workspace, folder)?;
+    let folder = folder.display();
+    println!(
+        "\n    The page is written. Any static host will do, over https or from localhost:\n    \
+         python3 -m http.server --bind 127.0.0.1 --directory {folder} 8000\n    \
+         then open http://127.0.0.1:8000/\n"
+    );
+    Ok(())
+}
+
 fn lay_out(workspace: &Workspace, folder: &Path) -> Result<(), Failure> {
     let package = client::built_package(workspace)?;
     bank(workspace, &folder.join(NOT_PAGE))?;

@@ -62,10 +62,7 @@ impl WasmToolchain {
                     println!("    wasm toolchain: {way}");
                     return Ok(toolchain);
                 }
-                Err(reason) => {
-                    println!("    wasm toolchain: not {way}: {reason}");
-                    reasons.push(format!("{way}: {reason}"));
-                }
+                Err(reason) => reasons.push(format!("{way}: {reason}")),
             }
         }
         Err(Failure::new(format!(
