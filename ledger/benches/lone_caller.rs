@@ -17,7 +17,7 @@ use idempotency_ledger::{Begin, Clock, Fingerprint, Key, Ledger, Namespace, Syst
 mod arguments;
 mod slow_sync;
 
-use slow_sync::backend;
+use slow_sync::{backend, ledger};
 
 const ROUNDS: usize = 15;
 const OPERATIONS_PER_ROUND: u32 = 200;
@@ -34,7 +34,7 @@ fn main() -> Result<(), Failure> {
     let folder = tempfile::tempdir_in(folder)?;
     let delay = Duration::from_micros(delay_us);
 
-    let ledger = Ledger::builder().open_backend(backend(&folder.path().join("ledger"), delay)?)?;
+    let ledger = ledger(&folder.path().join("ledger"), delay)?;
     let plain = Database::builder()
         .set_cache_size(64 * 1024 * 1024)
         .create_with_backend(backend(&folder.path().join("plain"), delay)?)?;

@@ -16,7 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use idempotency_ledger::{Begin, Clock, Fingerprint, Key, Ledger, Namespace, SystemClock};
-use slow_sync::backend;
+use slow_sync::ledger;
 
 const ROUNDS: usize = 5;
 const CALLERS: u32 = 64;
@@ -30,10 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let delay = Duration::from_micros(delay_us);
     // A round of about a second, whatever the disk.
     let each = if delay_us > 500 { 100 } else { 400 };
-    let open = |name: &str| -> Result<Ledger, Box<dyn std::error::Error>> {
-        let file = backend(&folder.path().join(name), delay)?;
-        Ok(Ledger::builder().open_backend(file)?)
-    };
+    let open = |name: &str| ledger(&folder.path().join(name), delay);
     let (for_tasks, for_threads) = (open("tasks")?, open("threads")?);
     let runtime = tokio::runtime::Runtime::new()?;
 

@@ -4,8 +4,17 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use idempotency_ledger::Ledger;
 use idempotency_ledger::redb::backends::FileBackend;
 use idempotency_ledger::redb::{BackendError, StorageBackend};
+
+/// A ledger on a new file: as an application opens it where no sync takes longer.
+pub(crate) fn ledger(path: &Path, delay: Duration) -> Result<Ledger, Box<dyn std::error::Error>> {
+    if delay.is_zero() {
+        return Ok(Ledger::open(path)?);
+    }
+    Ok(Ledger::builder().open_backend(backend(path, delay)?)?)
+}
 
 /// A new file.
 pub(crate) fn backend(

@@ -1,6 +1,7 @@
 //! The file: created whole, opened once per process, kept locked over failures.
 
 pub(crate) mod creating;
+pub(crate) mod fresh_space;
 pub(crate) mod head;
 pub(crate) mod held_backend;
 pub(crate) mod open_files;

@@ -14,6 +14,7 @@ use crate::error::{Error, before_commit, no_panic};
 use crate::events::Events;
 use crate::events::drift::policy_drift;
 use crate::file::creating::{create_file, initialise, random};
+use crate::file::fresh_space::FreshSpace;
 use crate::file::head::{Head, highest_stored, read_head};
 use crate::file::held_backend::HeldBackend;
 use crate::file::open_files::OpenHere;
@@ -112,7 +113,12 @@ fn open_to_write(
     let identity = platform::identity_of(&file, path).map_err(Error::io)?;
     let here = OpenHere::file(identity.clone())?;
     let verification = verification_of(&settings, &file)?;
-    let backend = HeldBackend::new(FileBackend::new(file).map_err(in_opening)?);
+    let file = FileBackend::new(file).map_err(in_opening)?;
+    let backend = if settings.mode.has_other_writers() {
+        HeldBackend::new(file)
+    } else {
+        HeldBackend::new(FreshSpace::new(file))
+    };
     let place = Place {
         path: path.to_owned(),
         identity,

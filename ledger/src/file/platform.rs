@@ -55,12 +55,39 @@ pub(crate) fn identity_of(file: &File, _path: &Path) -> io::Result<FileIdentity>
 /// The identity of whatever lies under `path` now; `None` when nothing does.
 #[cfg(unix)]
 pub(crate) fn identity_at(path: &Path) -> io::Result<Option<FileIdentity>> {
-    use std::os::unix::fs::MetadataExt;
-    match std::fs::metadata(path) {
-        Ok(metadata) => Ok(Some(FileIdentity((metadata.dev(), metadata.ino())))),
+    match device_and_inode(path) {
+        Ok(parts) => Ok(Some(FileIdentity(parts))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Asked before every commit, and so without the times: a file whose times were looked at gets new
+/// ones with its next write (`fs/multigrain-timestamps` of the kernel, since 6.13), and the sync
+/// behind it stores them, which takes a lone caller a quarter longer.
+#[cfg(target_os = "linux")]
+fn device_and_inode(path: &Path) -> io::Result<IdentityParts> {
+    use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
+    match statx(CWD, path, AtFlags::empty(), StatxFlags::INO) {
+        Ok(found) => {
+            let device = makedev(found.stx_dev_major, found.stx_dev_minor);
+            Ok((device, found.stx_ino))
+        }
+        Err(rustix::io::Errno::NOSYS) => of_metadata(path),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(all(unix, not(target_os = "linux")))]
+fn device_and_inode(path: &Path) -> io::Result<IdentityParts> {
+    of_metadata(path)
+}
+
+#[cfg(unix)]
+fn of_metadata(path: &Path) -> io::Result<IdentityParts> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = std::fs::metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 /// Elsewhere an open file cannot be replaced under its name, so the full name is the identity.
@@ -99,5 +126,31 @@ pub(crate) fn process_id() -> u32 {
         0
     } else {
         std::process::id()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_and_its_open_file_have_one_identity_until_it_is_replaced() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("file");
+        assert_eq!(identity_at(&path).expect("it is looked for"), None);
+        let file = File::create(&path).expect("a file");
+        let identity = identity_of(&file, &path).expect("it is open");
+        let found = identity_at(&path).expect("it is there");
+        assert_eq!(found.as_ref(), Some(&identity));
+        #[cfg(unix)]
+        {
+            std::fs::rename(&path, dir.path().join("old")).expect("it is renamed");
+            File::create(&path).expect("another file");
+            let other = identity_at(&path).expect("it is there");
+            assert!(other.is_some() && other != Some(identity));
+            let link = dir.path().join("link");
+            std::os::unix::fs::symlink(&path, &link).expect("a link");
+            assert_eq!(identity_at(&link).expect("it leads there"), other);
+        }
     }
 }
