@@ -1,6 +1,6 @@
 //! Signals while the command runs.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::desk::{Answer, Desk, Started};
 
@@ -23,7 +23,8 @@ fn a_signal_sent_to_idem_reaches_the_command() {
     ] {
         let desk = Desk::new();
         desk.pipe("gate");
-        let run = desk.start("k", &["--on-failure", "keep"], SCRIPT);
+        let command = desk.exec_command("k", &["--on-failure", "keep"], SCRIPT);
+        let run = Started::new(&mut listening(&command));
         assert_eq!(run.first_line, "ready\n");
         run.signal(name);
         let answer = run.finish();
@@ -34,6 +35,28 @@ fn a_signal_sent_to_idem_reaches_the_command() {
         );
         assert_eq!(desk.state("k")["state"], "completed");
     }
+}
+
+/// The same, which hears every signal: what runs in the background or under `nohup` ignores some,
+/// and no shell can trap what was ignored before it began.
+fn listening(command: &Command) -> Command {
+    let mut env = Command::new("env");
+    // Elsewhere `env` cannot do it, and the tests have to run in the foreground.
+    if cfg!(target_os = "linux") {
+        env.arg("--default-signal=HUP,INT,QUIT");
+    }
+    env.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => env.env(name, value),
+            None => env.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        env.current_dir(folder);
+    }
+    env.stdin(Stdio::null());
+    env
 }
 
 #[test]
@@ -59,7 +82,7 @@ fn what_is_ignored_stays_ignored() {
             "kill -HUP $$; kill -INT $$; echo alive",
         ])
         .env("IDEM_LEDGER", desk.ledger())
-        .stdin(std::process::Stdio::null());
+        .stdin(Stdio::null());
     let answer = Answer::of(shell.output().unwrap());
     // Where the system does not say what is ignored, `idem` watches late, and this holds as well.
     assert_eq!(
