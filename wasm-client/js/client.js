@@ -360,7 +360,8 @@ export class Client {
     if (puts.length) events.changed();
     // What is in progress stays; what is gone from the store was given up by saying so.
     const name = slotName(settings.dbName, slot);
-    const isForgotten = decision !== "in-progress" && seen.get(name)?.record.key === key;
+    const isLeft = decision === "in-progress" || decision === "settled";
+    const isForgotten = !isLeft && seen.get(name)?.record.key === key;
     if (isForgotten) seen.delete(name);
     return puts.length > 0 || isForgotten;
   }

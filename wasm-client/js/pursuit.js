@@ -337,7 +337,9 @@ export class Pursuit {
 
   /** What a decision means for the callers, where nothing is left to be done. */
   #conclude({ decision, record }) {
-    if (ENDED.includes(decision)) this.#ended(record, false);
+    if (ENDED.includes(decision)) {
+      this.#ended(record, record?.state === "succeeded");
+    }
     if (decision === "nothing") return null;
     if (decision === "joined") {
       const { state, value: held } = record;
@@ -416,10 +418,13 @@ export class Pursuit {
   /** The intent has ended, so what comes next may be a new one: at once, or behind the join. */
   #ended(record, hasHappened) {
     const { seen, settings, clock } = this.#page;
-    if (!hasHappened) return seen.delete(this.#name);
-    const until = clock.now() + Math.min(settings.joinMs, settings.outcomeMs);
+    const now = clock.now();
+    for (const [name, { until }] of seen) if (until <= now) seen.delete(name);
+    seen.delete(this.#name);
+    if (!hasHappened) return;
+    const until = (record.settledAt ?? now) + Math.min(settings.joinMs, settings.outcomeMs);
     const { principal } = this.#call.slot;
-    return seen.set(this.#name, { principal, record, until, hasHappened });
+    seen.set(this.#name, { principal, record, until, hasHappened });
   }
 
   #command(verb, { key, number, fence }, more) {
