@@ -63,8 +63,8 @@ pub(crate) fn identity_at(path: &Path) -> io::Result<Option<FileIdentity>> {
 }
 
 /// Asked before every commit, and so without the times: a file whose times were looked at gets new
-/// ones with its next write (`fs/multigrain-timestamps` of the kernel, since 6.13), and the sync
-/// behind it stores them, which takes a lone caller a quarter longer.
+/// ones with its next write (`filesystems/multigrain-ts` of the kernel's documents, since 6.13),
+/// and the sync behind it was measured to take a lone caller a fifth longer.
 #[cfg(target_os = "linux")]
 fn device_and_inode(path: &Path) -> io::Result<IdentityParts> {
     use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
