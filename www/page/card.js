@@ -29,7 +29,7 @@ export class Card {
     // Only how it ended is worth an interruption.
     const isEnd = tone === "good" || tone === "bad";
     const title = this.#find("h2").textContent;
-    document.getElementById("spoken").textContent = isEnd ? `${title}: ${text}` : "";
+    this.#find(".spoken").textContent = isEnd ? `${title}: ${text}` : "";
   }
 
   /** What the bank has, and whether that is what was meant. */
@@ -78,6 +78,6 @@ export function sumOf(count, tone) {
 function wordOf(count, tone, hasFailed) {
   if (tone === "wrong") return "Too much for one order";
   if (tone === "none") return "\u00a0";
-  if (hasFailed) return "Right so far, but the form says that it failed";
+  if (hasFailed) return "Right so far, but the form does not know";
   return count > 1 ? "Right: each one was meant" : "Right";
 }

@@ -11,8 +11,8 @@ const COLOURS = 5;
 const WIDTHS = { press: 40, purpose: 76, joined: 84, charge: 64 };
 const DOT_WIDTH = 16;
 
-/** Where a lane is narrower than this, the style sheet shows a charge as a dot alone. */
-const NARROW = 560;
+/** Where the style sheet shows a charge as a dot alone. */
+const NARROW = matchMedia("(max-width: 719px)");
 
 /** What a bar says, and how a screen reader hears it. */
 const ENDINGS = {
@@ -63,7 +63,7 @@ const endOf = (entry) => entry.endedAt ?? (isOpen(entry) ? Date.now() : entry.at
 function drawLane(list, entries, scale, keys, start) {
   const rows = [];
   const percent = (kind) => {
-    const isDot = kind === "charge" && list.clientWidth < NARROW;
+    const isDot = kind === "charge" && NARROW.matches;
     return (100 * (isDot ? DOT_WIDTH : (WIDTHS[kind] ?? 0))) / (list.clientWidth || 1);
   };
   const items = gathered(entries, scale, percent).map(({ entry, all, from }) => {

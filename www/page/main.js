@@ -46,9 +46,9 @@ async function start() {
   drawLanes();
   watchPanels(client, DATABASE);
   const stories = new Stories({ ordinary, guarded });
-  const engineers = openEngineers(DATABASE);
+  const engineers = await openEngineers(DATABASE);
   sayReady();
-  await Promise.all([stories.goOnAfterReload(), engineers]);
+  await Promise.all([stories.goOnAfterReload(), engineers.goOn()]);
 }
 
 function refuse(text) {

@@ -3,7 +3,7 @@
 import { refund } from "./bank.js";
 import { counts } from "./cashier.js";
 import { diary, isBeside, note, turnPage } from "./diary.js";
-import { arm, nextOrder, visit } from "./visit.js";
+import { LANES, arm, nextOrder, visit } from "./visit.js";
 
 const AFTER_RELOAD = "idempotency-demo-after-reload";
 const RELOAD_AFTER_MS = 1_000;
@@ -73,7 +73,7 @@ export class Stories {
   /** Armed for an order that nobody has begun to pay; else chosen for the next. */
   #choose(fault) {
     if (this.#isTold) return;
-    if (diary().length > 0) {
+    if (diary().some(({ lane }) => LANES.includes(lane))) {
       return say(`For the next order: ${FAULTS[fault]} Press New order, or Play.`);
     }
     arm(fault);
@@ -173,10 +173,10 @@ export class Stories {
 /** What the story showed, in view of what the bank has. */
 function moral(fault) {
   const { ordinary, guarded } = counts;
-  if (ordinary > guarded) {
+  if (ordinary < 1 || guarded < 1) return "The bank has not charged both yet.";
+  if (ordinary > 1 && guarded <= visit.meant) {
     return "The same presses, the same accident. Only the key makes the difference.";
   }
-  if (ordinary < 1 || guarded < 1) return "The bank has not charged both yet.";
   const why =
     fault === "fail-before"
       ? "Only the request was lost, so one payment each."
