@@ -88,3 +88,18 @@ fn a_decision_against_the_list_is_warned_of() {
     let tone = page.run("return document.querySelector('#charge-status').dataset.tone;");
     assert_eq!(tone, "bad");
 }
+
+#[test]
+fn a_decision_in_another_tab_is_not_made_twice_and_charges_nothing() {
+    let demo = Demo::open();
+    let page = demo.tab();
+    page.crash_a_charge();
+    let other = demo.another_tab();
+    other.run("document.querySelector('#engineers').open = true;");
+    other.run(INTERRUPTED);
+    page.run("press('#not-happened');");
+    page.wait_for_charge("Decided against the network's list");
+    other.run("press('#happened');");
+    other.wait_for_charge("Somebody has decided it meanwhile");
+    assert_eq!(other.network(), json!([1]));
+}

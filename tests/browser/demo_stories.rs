@@ -73,7 +73,7 @@ fn a_second_tab_beside_it_joins_and_so_does_a_real_one() {
 
         let other = demo.another_tab();
         other.run(
-            "await until(() => /Joined/.test(texts('#guarded .status')[0]));\n\
+            "await until(() => /Paid, receipt/.test(texts('#guarded .status')[0]));\n\
              press('#guarded .pay');",
         );
         other.wait_for_bank(TWICE, ONCE);
@@ -182,6 +182,53 @@ fn many_presses_at_once_are_one_mark_with_their_number() {
     );
     assert_eq!(marks, json!(["Pay \u{d7} 8", "joined \u{d7} 7"]));
     assert!(page.guarded_lane().contains("Pay was pressed, 8 times"));
+}
+
+#[test]
+fn quick_presses_on_purpose_mean_one_payment_more() {
+    let demo = Demo::open();
+    let page = demo.tab();
+    page.order_with("fail-before");
+    page.run("press('#guarded .pay');");
+    page.run("await until(() => !document.querySelector('#again').disabled);");
+    page.run("for (let at = 0; at < 10; at++) press('#again');");
+    page.wait_for_bank("nothing charged yet", "2 x, 50 EUR");
+    let meant = "return JSON.parse(localStorage.getItem('idempotency-demo')).meant;";
+    assert_eq!(page.run(meant), 2);
+}
+
+#[test]
+fn a_paid_order_is_shown_after_a_reload_and_no_press_is_drawn() {
+    let demo = Demo::open();
+    let page = demo.tab();
+    page.order_with("fail-before");
+    page.run("press('#guarded .pay');");
+    page.run("await until(() => /Paid/.test(texts('#guarded .status')[0]));");
+    page.tab.load(&demo.url());
+    page.wait_until_ready();
+    page.run("await until(() => /Paid, receipt/.test(texts('#guarded .status')[0]));");
+    page.wait_for_bank("nothing charged yet", ONCE);
+    let lane = page.guarded_lane();
+    assert!(!lane.contains("the press joined"), "{lane}");
+}
+
+#[test]
+fn without_a_network_a_press_says_that_it_waits_and_pays_when_it_is_back() {
+    let demo = Demo::open();
+    let page = demo.tab();
+    page.order_with("fail-before");
+    let network = |is_off: bool| {
+        let conditions = json!({"offline": is_off, "latency": 0, "downloadThroughput": -1,
+            "uploadThroughput": -1});
+        let set = page.tab.cdp("Network.emulateNetworkConditions", conditions);
+        set.expect("a tab has a network");
+    };
+    network(true);
+    page.run("press('#guarded .pay');");
+    page.run("await until(() => /^No network: the key is kept/.test(texts('.status')[1]));");
+    network(false);
+    page.run("await until(() => /Paid/.test(texts('#guarded .status')[0]));");
+    page.wait_for_bank("nothing charged yet", ONCE);
 }
 
 #[test]

@@ -2,6 +2,9 @@
 
 import { AMOUNT } from "./visit.js";
 
+/** What a form says that nobody has pressed. */
+export const NOT_YET = "Not paid yet.";
+
 /** `50 EUR` from the number of payments. */
 export const euros = (count) => `${(count * AMOUNT) / 100} EUR`;
 
@@ -44,7 +47,8 @@ export class Card {
     const tone = toneOf(count, meant);
     verdict.dataset.tone = tone;
     this.#find(".sum").textContent = sumOf(count, tone);
-    this.#find(".word").textContent = wordOf(count, tone, this.#tone === "bad");
+    const knows = this.#tone !== "bad" && this.#find(".status").textContent !== NOT_YET;
+    this.#find(".word").textContent = wordOf(count, tone, knows);
   }
 
   /** Somebody else presses: a visible sign of it. */
@@ -75,9 +79,9 @@ export function sumOf(count, tone) {
   return tone === "wrong" ? `charged ${count} x, ${euros(count)}` : `${count} x, ${euros(count)}`;
 }
 
-function wordOf(count, tone, hasFailed) {
+function wordOf(count, tone, knows) {
   if (tone === "wrong") return "Too much for one order";
   if (tone === "none") return "\u00a0";
-  if (hasFailed) return "Right so far, but the form does not know";
+  if (!knows) return "Right so far, but the form does not know";
   return count > 1 ? "Right: each one was meant" : "Right";
 }

@@ -1,12 +1,12 @@
 // The two forms and their buttons: what a press does, and what the form then says.
 
-import { Card } from "./card.js";
+import { Card, NOT_YET } from "./card.js";
 import { followOrder, note } from "./diary.js";
 import { payGuarded, send } from "./guarded_form.js";
 import { payOrdinary } from "./ordinary_form.js";
 import { meanOneMore, orderId, transferFrom } from "./visit.js";
 
-const NOT_YET = "Not paid yet.";
+const OFFLINE = "No network: the key is kept, and it is sent when the network is back.";
 
 /** The form without a key. */
 export class OrdinaryForm {
@@ -56,6 +56,8 @@ export class GuardedForm {
   async #pay() {
     followOrder();
     note("press", "guarded");
+    // The client waits for the network, and sends nothing meanwhile.
+    if (!navigator.onLine) this.card.show(OFFLINE, "doubt");
     await this.#follow(() => this.#payOnce());
   }
 
@@ -65,36 +67,43 @@ export class GuardedForm {
 
   /** After a reload: goes on with what was under way, or shows the receipt again. */
   async resume() {
-    await this.#follow(() => this.#client.resume(`pay:${orderId()}`, send));
+    await this.#follow(() => this.#client.resume(`pay:${orderId()}`, send), true);
   }
 
   /** The receipt was seen, and one more payment is meant. */
   async payAgainOnPurpose() {
-    await this.#client.acknowledge(`pay:${orderId()}`, this.#key);
+    const key = this.#key;
+    // Until the next receipt there is none to acknowledge.
+    this.#setKey(undefined);
+    await this.#client.acknowledge(`pay:${orderId()}`, key);
     meanOneMore();
     note("purpose", "guarded");
     await this.#follow(() => this.#payOnce());
   }
 
-  async #follow(pay) {
+  #setKey(key) {
+    this.#key = key;
+    this.#onReceipt(key);
+  }
+
+  async #follow(pay, isResumed = false) {
     const id = orderId();
     try {
       const outcome = await pay();
       if (!outcome || id !== orderId()) return;
       const receipt = await outcome.value.json();
-      if (outcome.status === "joined") note("joined", "guarded", { key: outcome.key });
-      const paid = outcome.status === "joined" ? "Joined: the same receipt" : "Paid, receipt";
+      const hasJoined = outcome.status === "joined" && !isResumed;
+      if (hasJoined) note("joined", "guarded", { key: outcome.key });
+      const paid = hasJoined ? "Joined: the same receipt" : "Paid, receipt";
       this.card.show(`${paid} no. ${receipt.id}.`, "good");
-      this.#key = outcome.key;
-      this.#onReceipt(outcome.key);
+      this.#setKey(outcome.key);
     } catch (error) {
       if (id === orderId()) this.card.show(await excuse(error), "bad");
     }
   }
 
   forget() {
-    this.#key = undefined;
-    this.#onReceipt(undefined);
+    this.#setKey(undefined);
     this.card.show(NOT_YET);
   }
 }

@@ -205,5 +205,6 @@ function drawLegend(keys) {
   const dot = document.createElement("span");
   dot.className = "dot";
   dot.textContent = "the bank charged 25 EUR";
-  legend.replaceChildren("A bar is one request:", none, ...chips, dot);
+  const signs = "\u2713 answered, \u21ba replay, \u2715 no answer";
+  legend.replaceChildren("A bar is one request:", none, ...chips, dot, signs);
 }

@@ -7,6 +7,10 @@ const WAIT_MAX_MS = 6_000;
 const SPAN_MIN_MS = 10_000;
 
 const MARGIN_MS = 300;
+
+/** So much is left behind the last moment that its word is not cut. */
+const WORD_ROOM = 1.12;
+
 const TICKS_MAX = 13;
 const STEPS_S = [1, 2, 5, 10, 20, 50];
 
@@ -24,7 +28,7 @@ export function timeScale(moments) {
     if (wait > WAIT_MAX_MS) folds.push((last.drawn + drawn) / 2);
     knots.push({ real, drawn });
   }
-  const span = Math.max(SPAN_MIN_MS, knots.at(-1).drawn + 2 * MARGIN_MS);
+  const span = Math.max(SPAN_MIN_MS, knots.at(-1).drawn * WORD_ROOM + MARGIN_MS);
   const percent = (drawn) => (100 * drawn) / span;
   return {
     place: (real) => percent(drawnAt(knots, real)),

@@ -46,7 +46,9 @@ pub(crate) fn run(
 ) -> Result<(), Failure> {
     check_free(address)?;
     let folder = site::folder(workspace);
+    println!("==> 1 of 2: the page and its WebAssembly; the first time this takes minutes");
     site::write(workspace, &folder)?;
+    println!("\n==> 2 of 2: the payment server");
     let program = build_server(workspace)?;
     let ledger = tempfile::tempdir()
         .map_err(|error| Failure::new(format!("no folder for the ledger: {error}")))?;

@@ -35,7 +35,7 @@ pub(crate) fn write(workspace: &Workspace, folder: &Path) -> Result<(), Failure>
     lay_out(workspace, &folder)
 }
 
-/// The task: as [`write`], with a word on how the files become a page.
+/// The task: as [`write()`], with a word on how the files become a page.
 pub(crate) fn run(workspace: &Workspace, folder: &Path) -> Result<(), Failure> {
     write(workspace, folder)?;
     let folder = folder.display();

@@ -110,6 +110,16 @@ impl Bank {
         amount: i64,
         seen: Option<Version>,
     ) -> Result<(i64, Version), BankError> {
+        if let Some(seen) = seen {
+            // Who has seen another version is told that first: what follows may not be news.
+            let current = self
+                .accounts
+                .get_in(txn, id)?
+                .map(|account| account.version);
+            if current.is_some_and(|current| current != seen) {
+                return Err(BankError::Conflict { current });
+            }
+        }
         let (balance, current) = self.sum(txn, id, amount)?;
         let expected = seen.unwrap_or(current);
         match self

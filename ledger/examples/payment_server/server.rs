@@ -53,7 +53,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     };
     let claimed = IdempotencyLayer::new(ledger.clone(), CHARGES, policy());
     let router = router(app, &claimed, &arguments);
-    let listener = TcpListener::bind(arguments.addr).await?;
+    let listener = TcpListener::bind(arguments.addr)
+        .await
+        .map_err(|error| format!("{} cannot be listened on: {error}", arguments.addr))?;
     println!("listening on http://{}", listener.local_addr()?);
     axum::serve(listener, router)
         .with_graceful_shutdown(stopped())

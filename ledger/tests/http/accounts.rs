@@ -33,6 +33,11 @@ fn a_delta_is_applied_once_to_the_version_that_was_seen() {
     }
     assert_eq!(server.account("alice"), (after, next));
 
+    // Before anything is said of funds, since what is in the account may not be news either.
+    let too_much = at(patch("alice", "c", -99_999_999), version);
+    server
+        .send(&too_much)
+        .assert_problem(412, "version-conflict");
     let stale = at(patch("alice", "b", 250), version);
     for replays in [false, true] {
         let answer = server.send(&stale);
