@@ -103,3 +103,14 @@ fn a_decision_in_another_tab_is_not_made_twice_and_charges_nothing() {
     other.wait_for_charge("Somebody has decided it meanwhile");
     assert_eq!(other.network(), json!([1]));
 }
+
+#[test]
+fn a_double_click_charges_once() {
+    let demo = Demo::open();
+    let page = demo.tab();
+    page.run(
+        "document.querySelector('#engineers').open = true; press('#charge'); press('#charge');",
+    );
+    page.wait_for_charge("Charged once");
+    assert_eq!(page.network(), json!([1]));
+}
