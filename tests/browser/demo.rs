@@ -205,6 +205,18 @@ impl Visitor<'_> {
         );
     }
 
+    /// Presses the button with the ledger, and waits for the receipt.
+    #[track_caller]
+    pub(crate) fn pay_guarded(&self) {
+        self.run("press('#guarded .pay');");
+        self.wait_until_paid();
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_until_paid(&self) {
+        self.run("await until(() => /Paid/.test(texts('#guarded .status')[0]));");
+    }
+
     /// Waits until the bank says this on the two cards.
     #[track_caller]
     pub(crate) fn wait_for_bank(&self, ordinary: &str, guarded: &str) {

@@ -9,11 +9,14 @@ const INTERRUPTED: &str = "await until(() =>\n\
     await until(() => !document.querySelector('#decision').hidden);";
 
 impl Visitor<'_> {
+    fn open_engineers(&self) {
+        self.run("document.querySelector('#engineers').open = true;");
+    }
+
     fn crash_a_charge(&self) {
-        self.run(&format!(
-            "document.querySelector('#engineers').open = true; press('#charge-crash');\n\
-             {INTERRUPTED}"
-        ));
+        self.open_engineers();
+        self.run("press('#charge-crash');");
+        self.run(INTERRUPTED);
     }
 
     fn charge_status(&self) -> String {
@@ -69,7 +72,7 @@ fn the_question_outlives_a_new_order_and_a_reload() {
         assert!(page.charge_status().contains("nterrupted: it may"));
         page.tab.load(&demo.url());
         page.wait_until_ready();
-        page.run("document.querySelector('#engineers').open = true;");
+        page.open_engineers();
         page.run(INTERRUPTED);
         // The next press is about the same charge, and charges nothing.
         page.run("press('#charge');");
@@ -95,7 +98,7 @@ fn a_decision_in_another_tab_is_not_made_twice_and_charges_nothing() {
     let page = demo.tab();
     page.crash_a_charge();
     let other = demo.another_tab();
-    other.run("document.querySelector('#engineers').open = true;");
+    other.open_engineers();
     other.run(INTERRUPTED);
     page.run("press('#not-happened');");
     page.wait_for_charge("Decided against the network's list");
@@ -108,9 +111,8 @@ fn a_decision_in_another_tab_is_not_made_twice_and_charges_nothing() {
 fn a_double_click_charges_once() {
     let demo = Demo::open();
     let page = demo.tab();
-    page.run(
-        "document.querySelector('#engineers').open = true; press('#charge'); press('#charge');",
-    );
+    page.open_engineers();
+    page.run("press('#charge'); press('#charge');");
     page.wait_for_charge("Charged once");
     assert_eq!(page.network(), json!([1]));
 }

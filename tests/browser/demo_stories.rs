@@ -155,7 +155,7 @@ fn a_paid_order_without_its_store_is_not_paid_again() {
     page.order_with("lose-response");
     page.run("press('#guarded .pay');");
     page.wait_for_bank("nothing charged yet", ONCE);
-    page.run("await until(() => /Paid/.test(texts('#guarded .status')[0]));");
+    page.wait_until_paid();
     page.run(
         "await new Promise((done) => { indexedDB.deleteDatabase('idempotency-demo').onsuccess =\n\
          done; });\n\
@@ -163,8 +163,8 @@ fn a_paid_order_without_its_store_is_not_paid_again() {
          await until(() => /store was cleared/.test(texts('#guarded .status')[0]));",
     );
     page.wait_for_bank("nothing charged yet", ONCE);
-    page.run("press('#start-over'); press('#guarded .pay');");
-    page.run("await until(() => /Paid/.test(texts('#guarded .status')[0]));");
+    page.run("press('#start-over');");
+    page.pay_guarded();
     page.wait_for_bank("nothing charged yet", ONCE);
 }
 
@@ -202,8 +202,7 @@ fn a_paid_order_is_shown_after_a_reload_and_no_press_is_drawn() {
     let demo = Demo::open();
     let page = demo.tab();
     page.order_with("fail-before");
-    page.run("press('#guarded .pay');");
-    page.run("await until(() => /Paid/.test(texts('#guarded .status')[0]));");
+    page.pay_guarded();
     page.tab.load(&demo.url());
     page.wait_until_ready();
     page.run("await until(() => /Paid, receipt/.test(texts('#guarded .status')[0]));");
@@ -227,7 +226,7 @@ fn without_a_network_a_press_says_that_it_waits_and_pays_when_it_is_back() {
     page.run("press('#guarded .pay');");
     page.run("await until(() => /^No network: the key is kept/.test(texts('.status')[1]));");
     network(false);
-    page.run("await until(() => /Paid/.test(texts('#guarded .status')[0]));");
+    page.wait_until_paid();
     page.wait_for_bank("nothing charged yet", ONCE);
 }
 

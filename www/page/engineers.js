@@ -7,11 +7,11 @@ import { effects } from "./bank.js";
 import { euros } from "./card.js";
 import { isBeside } from "./diary.js";
 import { shortKey } from "./lanes.js";
+import { Turn } from "./turn.js";
 import { AMOUNT, chargesToken } from "./visit.js";
 import { fetch } from "./watched_fetch.js";
 
 const PREFIX = "charge:";
-const BUTTONS = ["charge", "charge-crash", "happened", "not-happened"];
 
 const find = (id) => document.getElementById(id);
 
@@ -24,7 +24,7 @@ class Engineers {
   #client;
   /** The intent that waits for a decision, and how often its key was asked for. */
   #undecided;
-  #isBusy = false;
+  #turn = new Turn("charge", "charge-crash", "happened", "not-happened");
 
   constructor(client) {
     this.#client = client;
@@ -47,25 +47,14 @@ class Engineers {
     });
   }
 
-  /** One thing at a time; a press in between is none, and an error is told. */
+  /** One thing at a time; an error is told. */
   async #once(act) {
-    if (this.#isBusy) return;
-    this.#isBusy = true;
-    this.#mark();
-    try {
-      await act();
-    } catch (error) {
-      this.#show(`Nothing is known beyond the network's list: ${error.message}`, "bad");
-    } finally {
-      this.#isBusy = false;
-      this.#mark();
-    }
-    await this.#countCharges();
-  }
-
-  /** Not `disabled`, which would take the focus away from whoever pressed. */
-  #mark() {
-    for (const id of BUTTONS) find(id).setAttribute("aria-disabled", this.#isBusy);
+    const isDone = await this.#turn.take(() =>
+      act().catch((error) => {
+        this.#show(`Nothing is known beyond the network's list: ${error.message}`, "bad");
+      }),
+    );
+    if (isDone) await this.#countCharges();
   }
 
   #show(text, tone = "none") {

@@ -62,9 +62,10 @@ const endOf = (entry) => entry.endedAt ?? (isOpen(entry) ? Date.now() : entry.at
 
 function drawLane(list, entries, scale, keys, start) {
   const rows = [];
+  const width = list.clientWidth || 1;
   const percent = (kind) => {
     const isDot = kind === "charge" && NARROW.matches;
-    return (100 * (isDot ? DOT_WIDTH : (WIDTHS[kind] ?? 0))) / (list.clientWidth || 1);
+    return (100 * (isDot ? DOT_WIDTH : (WIDTHS[kind] ?? 0))) / width;
   };
   const items = gathered(entries, scale, percent).map(({ entry, all, from }) => {
     const to = scale.place(endOf(entry));
@@ -77,8 +78,8 @@ function drawLane(list, entries, scale, keys, start) {
       item.dataset.ending = entry.ending ?? "open";
     }
     // A press that joined sent nothing, but it has its place among the requests.
-    const width = { request: to - from, joined: percent("joined") }[entry.kind];
-    if (width) item.style.setProperty("--row", freeRow(rows, from, from + width));
+    const room = { request: to - from, joined: percent("joined") }[entry.kind];
+    if (room) item.style.setProperty("--row", freeRow(rows, from, from + room));
     const seconds = ((entry.at - start) / 1000).toFixed(1);
     item.append(...words(entry, all, entries, seconds));
     return item;
@@ -94,8 +95,8 @@ function gathered(entries, scale, percent) {
   for (const entry of entries) {
     const from = scale.place(entry.at);
     const before = newest[entry.kind];
-    const isSame = before?.entry.key === entry.key && from < before?.from + percent(entry.kind);
-    if (before && isSame) {
+    const isNear = before && from < before.from + percent(entry.kind);
+    if (isNear && before.entry.key === entry.key) {
       before.all.push(entry);
     } else {
       newest[entry.kind] = { entry, all: [entry], from };

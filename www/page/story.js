@@ -3,6 +3,7 @@
 import { refund } from "./bank.js";
 import { counts } from "./cashier.js";
 import { diary, isBeside, note, turnPage } from "./diary.js";
+import { Turn } from "./turn.js";
 import { LANES, arm, nextOrder, visit } from "./visit.js";
 
 const AFTER_RELOAD = "idempotency-demo-after-reload";
@@ -20,23 +21,21 @@ const FAULTS = {
   "crash-after-effect": "The bank charges, crashes before it answers, and starts again.",
 };
 
-/** The buttons that tell a story, one at a time. */
-const TELLING = ["play", "start-over", "reload", "second-tab"];
-
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 const say = (text) => (document.getElementById("caption").textContent = text);
 
 export class Stories {
   #forms;
-  #isTold = false;
+  /** One story at a time. */
+  #turn = new Turn("play", "start-over", "reload", "second-tab");
 
   constructor(forms) {
     this.#forms = forms;
     const on = (id, tell) => document.getElementById(id).addEventListener("click", tell);
-    on("play", () => this.#tell(() => this.#play()));
-    on("start-over", () => this.#tell(() => this.#startOver()));
-    on("reload", () => this.#tell(() => this.#reload()));
-    on("second-tab", () => this.#tell(() => this.#secondTab()));
+    on("play", () => this.#turn.take(() => this.#play()));
+    on("start-over", () => this.#turn.take(() => this.#startOver()));
+    on("reload", () => this.#turn.take(() => this.#reload()));
+    on("second-tab", () => this.#turn.take(() => this.#secondTab()));
     document.getElementById("faults").addEventListener("change", ({ target }) => {
       this.#choose(target.value);
     });
@@ -48,23 +47,6 @@ export class Stories {
     });
   }
 
-  /** One story at a time. */
-  async #tell(story) {
-    if (this.#isTold) return;
-    this.#mark(true);
-    try {
-      await story();
-    } finally {
-      this.#mark(false);
-    }
-  }
-
-  /** Not `disabled`, which would take the focus away from whoever pressed. */
-  #mark(isTold) {
-    this.#isTold = isTold;
-    for (const id of TELLING) document.getElementById(id).setAttribute("aria-disabled", isTold);
-  }
-
   #pressBoth() {
     this.#forms.ordinary.card.press();
     this.#forms.guarded.card.press();
@@ -72,7 +54,7 @@ export class Stories {
 
   /** Armed for an order that nobody has begun to pay; else chosen for the next. */
   #choose(fault) {
-    if (this.#isTold) return;
+    if (this.#turn.isTaken) return;
     if (diary().some(({ lane }) => LANES.includes(lane))) {
       return say(`For the next order: ${FAULTS[fault]} Press New order, or Play.`);
     }
@@ -146,7 +128,7 @@ export class Stories {
     const resumed = this.#forms.guarded.resume();
     if (!isStory) return resumed;
     sessionStorage.removeItem(AFTER_RELOAD);
-    return this.#tell(async () => {
+    return this.#turn.take(async () => {
       say("Reloaded. The ledger's side found its key and asks again; the other has forgotten.");
       await resumed;
       await pause(1_600);

@@ -2,7 +2,7 @@
 
 use idempotency_ledger::redb::{self, ReadableTable, TableDefinition};
 use idempotency_ledger::{
-    Expected, Ledger, Put, StoredValue, Version, Versioned, VersionedTable, WriteTxn,
+    Current, Expected, Ledger, Put, StoredValue, Version, Versioned, VersionedTable, WriteTxn,
 };
 use serde::{Deserialize, Serialize};
 
@@ -92,7 +92,7 @@ impl Bank {
         txn: &WriteTxn<'_>,
         mut transfer: Transfer,
     ) -> Result<(Transfer, [i64; 2]), BankError> {
-        let _ = self.sum(txn, &transfer.to, transfer.amount)?;
+        let _ = changed(&self.current(txn, &transfer.to)?, transfer.amount)?;
         let from = self.add(txn, &transfer.from, -transfer.amount, None)?;
         let to = self.add(txn, &transfer.to, transfer.amount, None)?;
         let mut transfers = txn.open_table(TRANSFERS)?;
@@ -110,39 +110,26 @@ impl Bank {
         amount: i64,
         seen: Option<Version>,
     ) -> Result<(i64, Version), BankError> {
-        if let Some(seen) = seen {
-            // Who has seen another version is told that first: what follows may not be news.
-            let current = self
-                .accounts
-                .get_in(txn, id)?
-                .map(|account| account.version);
-            if current.is_some_and(|current| current != seen) {
-                return Err(BankError::Conflict { current });
-            }
+        let current = self.current(txn, id)?;
+        // Who has seen another version is told that first: what follows may not be news.
+        if seen.is_some_and(|seen| seen != current.version) {
+            let current = Some(current.version);
+            return Err(BankError::Conflict { current });
         }
-        let (balance, current) = self.sum(txn, id, amount)?;
-        let expected = seen.unwrap_or(current);
+        let balance = changed(&current, amount)?;
+        let expected = Expected::At(current.version);
         match self
             .accounts
-            .put_in(txn, id, &Account { balance }, Expected::At(expected))?
+            .put_in(txn, id, &Account { balance }, expected)?
         {
             Put::Stored(version) => Ok((balance, version)),
             Put::Conflict { current } => Err(BankError::Conflict { current }),
         }
     }
 
-    /// What a balance would be, and the version that it would be made from.
-    fn sum(&self, txn: &WriteTxn<'_>, id: &str, amount: i64) -> Result<(i64, Version), BankError> {
+    fn current(&self, txn: &WriteTxn<'_>, id: &str) -> Result<Current<Account>, BankError> {
         let current = self.accounts.get_in(txn, id)?;
-        let current = current.ok_or_else(|| BankError::NoAccount(id.to_owned()))?;
-        let balance = current.value.balance.checked_add(amount);
-        let balance = balance.filter(|balance| *balance >= 0 || amount >= 0);
-        match balance {
-            Some(balance) => Ok((balance, current.version)),
-            None => Err(BankError::NoFunds {
-                balance: current.value.balance,
-            }),
-        }
+        current.ok_or_else(|| BankError::NoAccount(id.to_owned()))
     }
 
     /// The accounts with their versions.
@@ -174,6 +161,14 @@ impl Bank {
         }
         Ok(found)
     }
+}
+
+/// What a balance would be.
+fn changed(account: &Current<Account>, amount: i64) -> Result<i64, BankError> {
+    let balance = account.value.balance;
+    let sum = balance.checked_add(amount);
+    let sum = sum.filter(|sum| *sum >= 0 || amount >= 0);
+    sum.ok_or(BankError::NoFunds { balance })
 }
 
 fn storage(error: &serde_json::Error) -> BankError {

@@ -44,65 +44,57 @@ type IdentityParts = (u64, u64);
 #[cfg(not(unix))]
 type IdentityParts = std::path::PathBuf;
 
-/// The identity of an open file that was opened under `path`.
-#[cfg(unix)]
-pub(crate) fn identity_of(file: &File, _path: &Path) -> io::Result<FileIdentity> {
-    use std::os::unix::fs::MetadataExt;
-    let metadata = file.metadata()?;
-    Ok(FileIdentity((metadata.dev(), metadata.ino())))
-}
-
 /// The identity of whatever lies under `path` now; `None` when nothing does.
-#[cfg(unix)]
 pub(crate) fn identity_at(path: &Path) -> io::Result<Option<FileIdentity>> {
-    match device_and_inode(path) {
+    match parts_at(path) {
         Ok(parts) => Ok(Some(FileIdentity(parts))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
 
+/// The identity of an open file that was opened under `path`.
+#[cfg(unix)]
+pub(crate) fn identity_of(file: &File, _path: &Path) -> io::Result<FileIdentity> {
+    Ok(FileIdentity(parts_of(&file.metadata()?)))
+}
+
 /// Asked before every commit, and so without the times: a file whose times were looked at gets new
 /// ones with its next write (`filesystems/multigrain-ts` of the kernel's documents, since 6.13),
 /// and the sync behind it was measured to take a lone caller a fifth longer.
 #[cfg(target_os = "linux")]
-fn device_and_inode(path: &Path) -> io::Result<IdentityParts> {
+fn parts_at(path: &Path) -> io::Result<IdentityParts> {
     use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
     match statx(CWD, path, AtFlags::empty(), StatxFlags::INO) {
         Ok(found) => {
             let device = makedev(found.stx_dev_major, found.stx_dev_minor);
             Ok((device, found.stx_ino))
         }
-        Err(rustix::io::Errno::NOSYS) => of_metadata(path),
+        Err(rustix::io::Errno::NOSYS) => Ok(parts_of(&std::fs::metadata(path)?)),
         Err(error) => Err(error.into()),
     }
 }
 
 #[cfg(all(unix, not(target_os = "linux")))]
-fn device_and_inode(path: &Path) -> io::Result<IdentityParts> {
-    of_metadata(path)
+fn parts_at(path: &Path) -> io::Result<IdentityParts> {
+    Ok(parts_of(&std::fs::metadata(path)?))
 }
 
 #[cfg(unix)]
-fn of_metadata(path: &Path) -> io::Result<IdentityParts> {
+fn parts_of(metadata: &std::fs::Metadata) -> IdentityParts {
     use std::os::unix::fs::MetadataExt;
-    let metadata = std::fs::metadata(path)?;
-    Ok((metadata.dev(), metadata.ino()))
+    (metadata.dev(), metadata.ino())
 }
 
 /// Elsewhere an open file cannot be replaced under its name, so the full name is the identity.
 #[cfg(not(unix))]
 pub(crate) fn identity_of(_file: &File, path: &Path) -> io::Result<FileIdentity> {
-    Ok(FileIdentity(path.canonicalize()?))
+    parts_at(path).map(FileIdentity)
 }
 
 #[cfg(not(unix))]
-pub(crate) fn identity_at(path: &Path) -> io::Result<Option<FileIdentity>> {
-    match path.canonicalize() {
-        Ok(path) => Ok(Some(FileIdentity(path))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+fn parts_at(path: &Path) -> io::Result<IdentityParts> {
+    path.canonicalize()
 }
 
 /// Makes a new name in a folder durable. A file's own sync does not cover its name.
