@@ -1,12 +1,14 @@
 //! A ledger in a database that the application has open.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
+use std::path::Path;
 use std::sync::Arc;
 
-use idempotency_ledger::{Error, Ledger, ManualClock, RecordState, Refusal, RunError};
+use idempotency_ledger::{EndingError, Error, Ledger, ManualClock, RecordState, Refusal, RunError};
 use idempotency_tests::{Expect, PAYMENTS, asked, begin, clock, key, seconds};
 use redb::backends::InMemoryBackend;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{ConcurrencyMode, Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 const ORDERS: TableDefinition<'_, &str, u64> = TableDefinition::new("orders");
 
@@ -139,4 +141,42 @@ fn a_closed_attached_ledger_leaves_the_database_to_the_application() {
         .expect("inserts");
     txn.commit().expect("commits");
     assert_eq!(orders(&database), Some(1));
+}
+
+/// What another process has open: the same file through a database of its own.
+fn shared_database(path: &Path) -> Arc<Database> {
+    let mut builder = Database::builder();
+    builder.set_concurrency_mode(ConcurrencyMode::MultiWriter);
+    Arc::new(builder.create(path).expect("opens"))
+}
+
+#[test]
+fn attached_ledgers_on_one_file_never_give_out_a_fence_twice() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("app.redb");
+    let (one, other) = (shared_database(&path), shared_database(&path));
+    let clock = clock();
+    let one = attach(&one, &clock).expect("attaches");
+    drop(begin(&one, "early").fresh());
+    let other = attach(&other, &clock).expect("attaches");
+    let mut fences = HashSet::new();
+    for number in 0..20 {
+        for ledger in [&one, &other] {
+            let claim = begin(ledger, &format!("{number}-{}", fences.len())).fresh();
+            assert!(fences.insert(claim.fence()), "{} twice", claim.fence());
+            claim.complete("a").expect("stored");
+        }
+    }
+    // A claim that was taken over in the other one cannot complete any more.
+    let held = begin(&one, "held").fresh();
+    clock.advance(seconds(61));
+    let taken = begin(&other, "held")
+        .interrupted()
+        .rerun()
+        .expect("its lease is over");
+    let refused = held.complete("late").expect_err("it was taken over");
+    assert!(matches!(refused.error, EndingError::Superseded));
+    taken.complete("in time").expect("stored");
+    let replay = begin(&one, "held").replay();
+    assert_eq!(replay.response().bytes(), b"in time");
 }

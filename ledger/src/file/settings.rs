@@ -19,8 +19,10 @@ pub(crate) enum Mode {
 }
 
 impl Mode {
+    /// Whether others may write to the same file. How an application opened the database that it
+    /// attaches cannot be asked for: redb lets several processes have it.
     pub(crate) const fn has_other_writers(self) -> bool {
-        matches!(self, Self::Shared)
+        matches!(self, Self::Shared | Self::Attached)
     }
 }
 
