@@ -1,7 +1,8 @@
 //! Which claims live in this process, and who waits for them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
 
@@ -24,7 +25,10 @@ pub(crate) enum Witness {
 pub(crate) struct LiveClaims {
     witness: Witness,
     living: Mutex<HashMap<Fence, Living>>,
-    waiting: Mutex<HashMap<Vec<u8>, Vec<Signal>>>,
+    waiting: Mutex<HashMap<Vec<u8>, BTreeMap<u64, Signal>>>,
+    /// Numbers for those who wait, in the order in which they came and are woken: one among many
+    /// leaves without a search for it.
+    waiters: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -39,6 +43,7 @@ impl LiveClaims {
             witness,
             living: Mutex::default(),
             waiting: Mutex::default(),
+            waiters: AtomicU64::new(0),
         })
     }
 
@@ -115,13 +120,15 @@ impl LiveClaims {
     /// end in between is missed.
     pub(crate) fn enter(self: &Arc<Self>, identity: &[u8]) -> Waiting {
         let signal = Signal::default();
+        let number = self.waiters.fetch_add(1, Ordering::Relaxed);
         locked(&self.waiting)
             .entry(identity.to_vec())
             .or_default()
-            .push(signal.clone());
+            .insert(number, signal.clone());
         Waiting {
             claims: Arc::clone(self),
             identity: identity.to_vec(),
+            number,
             signal,
         }
     }
@@ -130,7 +137,7 @@ impl LiveClaims {
     /// one in, and a waiter that was cancelled meanwhile cannot swallow the wake of another.
     pub(crate) fn wake(&self, identity: &[u8]) {
         if let Some(signals) = locked(&self.waiting).get(identity) {
-            signals.iter().for_each(Signal::fire);
+            signals.values().for_each(Signal::fire);
         }
     }
 }
@@ -178,6 +185,7 @@ impl Drop for LiveClaim {
 pub(crate) struct Waiting {
     claims: Arc<LiveClaims>,
     identity: Vec<u8>,
+    number: u64,
     pub(crate) signal: Signal,
 }
 
@@ -185,7 +193,7 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         let mut waiting = locked(&self.claims.waiting);
         if let Some(signals) = waiting.get_mut(&self.identity) {
-            signals.retain(|signal| !signal.is(&self.signal));
+            signals.remove(&self.number);
             if signals.is_empty() {
                 waiting.remove(&self.identity);
             }
