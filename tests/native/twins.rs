@@ -10,7 +10,8 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use idempotency_ledger::{
-    Begin, Claim, EndingError, Error, Ledger, Outcome, Refusal, Response, RunError, Ticket,
+    Begin, Claim, EndingError, Error, Ledger, ManualClock, Outcome, Refusal, Response, RunError,
+    Ticket,
 };
 use idempotency_tests::storage::{Disk, Survivors, Watched};
 use idempotency_tests::workload::BALANCES;
@@ -501,4 +502,85 @@ fn what_tasks_hold_can_move_between_threads() {
     };
     let _ = endings;
     moves(Arc::new(ledger));
+}
+
+/// Lets time pass until what waits by it has given up.
+fn pass_the_busy_timeout(clock: &ManualClock) {
+    clock.advance(seconds(6));
+}
+
+#[test]
+fn an_ending_keeps_its_room_in_a_group_that_a_claim_began() {
+    let (ledger, clock) = in_memory();
+    let claim = begin(&ledger, "held").fresh();
+    let begin_later = |text| {
+        let request = ledger.operation(PAYMENTS, &key(text), asked());
+        Box::pin(request.begin_async())
+    };
+    let (mut first, mut second) = (begin_later("first"), begin_later("second"));
+    let mut completing = Box::pin(claim.complete_async("charged"));
+    while_the_writer_is_held(&ledger, || {
+        // The first holds the committing thread up, so the claim and the ending behind it become
+        // one group, which the claim began.
+        assert!(poll_once(first.as_mut()).is_pending());
+        until("the first queues", || {
+            ledger.stats().expect("counts").queued == 1
+        });
+        assert!(poll_once(second.as_mut()).is_pending());
+        assert!(poll_once(completing.as_mut()).is_pending());
+        pass_the_busy_timeout(&clock);
+        let refused = one_thread().block_on(first.as_mut());
+        assert!(matches!(refused, Err(Error::Busy { .. })), "{refused:?}");
+        until("the group queues", || {
+            ledger.stats().expect("counts").queued == 1
+        });
+        pass_the_busy_timeout(&clock);
+    });
+    one_thread()
+        .block_on(completing)
+        .expect("an ending has room");
+    let second = one_thread()
+        .block_on(second)
+        .expect("it came with the ending");
+    drop(second.fresh());
+    assert!(stored(&ledger, "held"));
+}
+
+#[test]
+fn a_future_on_a_thread_that_holds_the_writer_is_an_error_and_no_deadlock() {
+    let (ledger, _clock) = in_memory();
+    let claims = ["complete", "release", "renew", "checkpoint"].map(|text| begin(&ledger, text));
+    let [complete, release, renew, checkpoint] = claims.map(Begin::fresh);
+    let is_deadlock =
+        |error: &EndingError| matches!(error, EndingError::Ledger(Error::WouldDeadlock { .. }));
+    let txn = ledger.write().expect("begins");
+    one_thread().block_on(async {
+        let begun = ledger
+            .operation(PAYMENTS, &key("new"), asked())
+            .begin_async();
+        let begun = begun.await.expect_err("it would wait for itself");
+        assert!(matches!(begun, Error::WouldDeadlock { .. }), "{begun}");
+        let completed = complete.complete_async("a").await.expect_err("it would");
+        assert!(is_deadlock(&completed.error));
+        let released = release.release_async().await.expect_err("it would");
+        assert!(is_deadlock(&released.error));
+        assert!(is_deadlock(
+            &renew.renew_async().await.expect_err("it would")
+        ));
+        let kept = checkpoint.checkpoint_async("half", b"").await;
+        assert!(is_deadlock(&kept.expect_err("it would")));
+        let deposited = ledger
+            .operation(PAYMENTS, &key("deposit"), asked())
+            .transact_bytes_async(|_, _| Ok::<_, Infallible>("a"));
+        let refused = deposited.await.expect_err("it would");
+        assert!(matches!(
+            refused,
+            RunError::Ledger(Error::WouldDeadlock { .. })
+        ));
+        // What was refused comes back, and works once the transaction is over.
+        txn.abort();
+        let again = completed.claim.complete_async(completed.response).await;
+        assert_eq!(again.expect("stored").response().bytes(), b"a");
+        released.claim.release_async().await.expect("released");
+    });
 }

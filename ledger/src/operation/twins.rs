@@ -236,17 +236,21 @@ async fn begin_once(engine: &Arc<Engine>, asked: &Arc<Asked>) -> Result<Begun, E
 /// interrupted.
 fn give_back(claim: Claim) {
     let (engine, claimed) = (Arc::clone(claim.engine()), claim.ended());
-    drop(submit_release(&engine, claimed, claim));
+    // Nothing waits for it, so the thread that commits may leave it while it does.
+    let allowed = engine.check_writable();
+    drop(submit_release(&engine, allowed, claimed, claim));
 }
 
 /// Queues a release; whatever holds the claim comes back once that is settled.
 fn submit_release<H: Send + 'static>(
     engine: &Arc<Engine>,
+    allowed: Result<(), Error>,
     claimed: EndedClaim,
     holder: H,
 ) -> Answer<Settled<H, Result<(), EndingRefusal>>> {
     let bytes = claimed.batch_bytes();
-    engine.submit_async(
+    engine.enqueue_async(
+        allowed,
         Patience::Reserved,
         bytes,
         holder,
@@ -450,7 +454,7 @@ pub(crate) async fn complete<H: Send + 'static>(
 pub(crate) fn release_held(claim: &Claim) -> impl Future<Output = Result<(), EndingError>> + use<> {
     let (engine, claimed) = (Arc::clone(claim.engine()), claim.ended());
     let placed = claimed.placed.clone();
-    let answer = submit_release(&engine, claimed, ());
+    let answer = submit_release(&engine, engine.check_may_wait(), claimed, ());
     async move {
         let result = flat(answer.await.1);
         note_ending(&engine, &placed.asked, Event::Released, &result);

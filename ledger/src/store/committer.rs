@@ -311,8 +311,27 @@ impl Engine {
         T: Send + 'static,
         F: FnOnce(&mut WriteStore<'_>, &P) -> Result<T, Error> + Send + 'static,
     {
+        let allowed = self.check_may_wait();
+        self.enqueue_async(allowed, patience, bytes, payload, work, abandoned)
+    }
+
+    /// The same, if the caller was `allowed` to: one that waits for nothing need not be able to.
+    pub(crate) fn enqueue_async<P, T, F>(
+        self: &Arc<Self>,
+        allowed: Result<(), Error>,
+        patience: Patience,
+        bytes: usize,
+        payload: P,
+        work: F,
+        abandoned: impl FnOnce(Settled<P, T>) + Send + 'static,
+    ) -> Answer<Settled<P, T>>
+    where
+        P: Send + 'static,
+        T: Send + 'static,
+        F: FnOnce(&mut WriteStore<'_>, &P) -> Result<T, Error> + Send + 'static,
+    {
         let slot = Slot::new(abandoned);
-        if let Err(error) = self.check_writable() {
+        if let Err(error) = allowed {
             slot.deliver((payload, Err(error)));
             return Answer(slot);
         }
@@ -336,11 +355,24 @@ impl Engine {
         Answer(slot)
     }
 
+    /// Refuses a caller whose thread holds the writer: a transaction stays on its thread, so it
+    /// cannot end before the future does, and the committing thread would wait for it.
+    pub(crate) fn check_may_wait(&self) -> Result<(), Error> {
+        self.check_writable()?;
+        if self.commits.is_held_here() {
+            return Err(Error::WouldDeadlock {
+                held: "an open write transaction",
+            });
+        }
+        Ok(())
+    }
+
     /// Runs a caller's own code on the committing thread, outside of any batch.
     pub(crate) fn run_alone_async<A: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Arc<Self>) -> A + Send + 'static,
     ) -> Result<Answer<thread::Result<A>>, Error> {
+        self.check_may_wait()?;
         let slot = Slot::new(drop);
         let teller = Arc::clone(&slot);
         let alone = move |engine: &Arc<Self>| {
