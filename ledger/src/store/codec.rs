@@ -80,11 +80,26 @@ fn unseal<T: Decode<()>>(key: &[u8], sealed: &[u8]) -> Result<T, Unreadable> {
     if version != VERSION {
         return Err(Unreadable::NewerVersion(version));
     }
-    match bincode::decode_from_slice(bytes, config::standard()) {
+    // A length is believed, and room made for it, before that many bytes are read: a record that
+    // claims more than it has must not end the process. The checksum does not help against bytes
+    // that were made on purpose.
+    let decoded = if bytes.len() <= SHORT_BYTES {
+        bincode::decode_from_slice(bytes, config::standard().with_limit::<SHORT_ROOM>())
+    } else {
+        bincode::decode_from_slice(bytes, config::standard().with_limit::<LONG_ROOM>())
+    };
+    match decoded {
         Ok((value, read)) if read == bytes.len() => Ok(value),
         Ok(_) | Err(_) => Err(Unreadable::Damaged),
     }
 }
+
+/// What a stored value of at most so many bytes may take in memory: eight for each at most, since a
+/// number may be stored in one.
+const SHORT_BYTES: usize = 2 * 1024 * 1024;
+const SHORT_ROOM: usize = 8 * SHORT_BYTES;
+/// What a longer one may take. redb stores no value that is larger.
+const LONG_ROOM: usize = u32::MAX as usize;
 
 fn checksum(key: &[u8], body: &[u8]) -> u64 {
     let mut hasher = Xxh3Default::new();
@@ -739,5 +754,23 @@ mod tests {
         let sum = checksum(&key, &sealed);
         sealed.extend_from_slice(&sum.to_le_bytes());
         assert_eq!(decode_record(&key, &sealed), Err(Unreadable::Damaged));
+    }
+
+    #[test]
+    fn a_record_that_claims_more_bytes_than_it_has_is_damaged() {
+        let key = b"key";
+        for claimed in [1_u64 << 40, 1 << 33, 1 << 20, u64::MAX] {
+            // The fields of a record up to its program's name, whose length is a claim.
+            let start = (
+                1_u8, [0_u8; 32], 1_u64, 1_u32, 1_u64, 1_u64, 1_u32, 1_u64, 1_u64,
+            );
+            let sealed = seal(key, &(start, None::<u64>, 1_u64, claimed));
+            assert_eq!(decode_record(key, &sealed), Err(Unreadable::Damaged));
+            let long = seal(
+                key,
+                &(start, None::<u64>, 1_u64, claimed, vec![7_u8; 3 << 20]),
+            );
+            assert_eq!(decode_record(key, &long), Err(Unreadable::Damaged));
+        }
     }
 }
