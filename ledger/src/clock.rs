@@ -210,11 +210,6 @@ pub(crate) enum Woken {
 }
 
 impl Signal {
-    /// Whether both are the same signal.
-    pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-
     pub(crate) fn fire(&self) {
         *locked(&self.0.fired) = true;
         self.0.changed.notify_all();
@@ -276,6 +271,31 @@ pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 pub(crate) fn unpoisoned<T>(result: Result<T, PoisonError<T>>) -> T {
     result.unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits between attempts at something that only other processes can free.
+const RETRY_FIRST: Duration = Duration::from_micros(200);
+const RETRY_MAX: Duration = Duration::from_millis(5);
+
+/// Attempts something until it succeeds, or until `timeout` of real time is over; then it says how
+/// long it waited. The first attempt is always made.
+pub(crate) fn retry_within<T, E>(
+    timeout: Option<Duration>,
+    mut attempt: impl FnMut() -> Result<Option<T>, E>,
+) -> Result<Result<T, Duration>, E> {
+    let (clock, pause) = (SystemClock::new(), Signal::default());
+    let mut retry = RETRY_FIRST;
+    loop {
+        if let Some(done) = attempt()? {
+            return Ok(Ok(done));
+        }
+        let waited = clock.elapsed();
+        if timeout.is_some_and(|timeout| waited >= timeout) {
+            return Ok(Err(waited));
+        }
+        let _ = pause.wait(&clock, Some(waited.saturating_add(retry)));
+        retry = (retry * 2).min(RETRY_MAX);
+    }
 }
 
 /// The next message, if it comes within the span, of which the time that passed is taken.

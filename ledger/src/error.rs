@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::decision::{Fence, Key, KeyError, PolicyError};
+use crate::file::held_backend::LockBusy;
 
 /// Why a call of the ledger failed. Expected refusals are no errors but values
 /// ([`Begin::Refused`](crate::Begin::Refused)).
@@ -212,6 +213,10 @@ impl fmt::Display for Cause {
 
 impl Error {
     pub(crate) fn io(error: io::Error) -> Self {
+        let busy = error.get_ref().and_then(|source| source.downcast_ref());
+        if let Some(LockBusy { waited }) = busy {
+            return Self::Busy { waited: *waited };
+        }
         Self::Storage(Cause::new(error))
     }
 

@@ -321,6 +321,8 @@ fn without_permission_the_error_names_the_remedy() {
 
 const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("idempotency/records");
 const EXPIRY: TableDefinition<'_, &[u8], ()> = TableDefinition::new("idempotency/expiry");
+const NAMESPACES: TableDefinition<'_, &[u8], &[u8]> =
+    TableDefinition::new("idempotency/namespaces");
 
 /// Where the counters of the only namespace lie.
 const COUNTERS: [u8; 3] = [0, 0, 0xff];
@@ -354,7 +356,7 @@ fn take_row(transaction: &redb::WriteTransaction) -> Vec<u8> {
 #[test]
 fn a_check_names_what_is_wrong_with_records_index_and_counters() {
     type Change = fn(&redb::WriteTransaction);
-    let changes: [(Change, &str); 5] = [
+    let changes: [(Change, &str); 6] = [
         (
             |txn| store(txn, &record_key("k-3"), b"nonsense"),
             "the record of key \"k-3\" in namespace \"payments\" is damaged",
@@ -381,6 +383,13 @@ fn a_check_names_what_is_wrong_with_records_index_and_counters() {
                     .expect("removes");
             },
             "the counters of \"payments\" say 21 records",
+        ),
+        (
+            |txn| {
+                let mut names = txn.open_table(NAMESPACES).expect("opens");
+                names.remove(&b"payments"[..]).expect("removes");
+            },
+            "21 records belong to namespace number 0, which no row names",
         ),
     ];
     let folder = tempfile::tempdir().expect("a folder");

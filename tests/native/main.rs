@@ -30,6 +30,7 @@ mod sightings;
 mod steps;
 mod sweeping;
 mod time;
+mod torn_pages;
 mod transactions;
 mod twins;
 mod values;

@@ -12,6 +12,7 @@ use idempotency_ledger::{
 use idempotency_tests::storage::{Draw, Watched};
 use idempotency_tests::{Expect, PAYMENTS, asked, begin, clock, key, seconds};
 use redb::backends::FileBackend;
+use redb::{ConcurrencyMode, Database};
 
 use crate::child::{Child, Lingering};
 
@@ -46,7 +47,7 @@ fn an_exclusive_file_refuses_a_second_process_and_a_second_handle() {
 #[test]
 fn a_database_is_attached_once() {
     let folder = tempfile::tempdir().expect("a folder");
-    let database = redb::Database::create(folder.path().join("app.redb")).expect("creates");
+    let database = Database::create(folder.path().join("app.redb")).expect("creates");
     let database = Arc::new(database);
     let ledger = Ledger::attach(Arc::clone(&database)).expect("attaches");
     assert!(matches!(
@@ -332,4 +333,35 @@ fn a_new_ledger_beside_an_old_side_file_goes_on_from_its_fences() {
     fs::remove_file(&path).expect("removes");
     let (ledger, _) = shared(&path);
     assert!(begin(&ledger, "k").fresh().fence() > old);
+}
+
+#[test]
+fn an_opening_waits_for_a_writer_that_stands_still_until_the_busy_timeout() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("app.redb");
+    drop(shared(&path));
+    let mut builder = Database::builder();
+    builder.set_concurrency_mode(ConcurrencyMode::MultiWriter);
+    let writer = builder.open(&path).expect("opens");
+    let writing = writer.begin_write().expect("begins");
+    let open = |builder: idempotency_ledger::Builder| {
+        let builder = builder.busy_timeout(std::time::Duration::from_millis(20));
+        builder.shared().clock(clock()).open(&path)
+    };
+    let refused = open(Ledger::builder()).expect_err("the writer is held");
+    assert!(matches!(refused, Error::Busy { .. }), "{refused:?}");
+    assert!(
+        refused.to_string().contains("the busy timeout"),
+        "{refused}"
+    );
+    writing.abort().expect("ends");
+    let ledger = open(Ledger::builder()).expect("opens");
+    let writing = writer.begin_write().expect("begins");
+    for busy in [ledger.check().map(drop), ledger.compact().map(drop)] {
+        assert!(matches!(busy, Err(Error::Busy { .. })), "{busy:?}");
+    }
+    // Reading needs no writer.
+    assert!(open(Ledger::builder().read_only()).is_ok_and(|it| it.stats().is_ok()));
+    writing.abort().expect("ends");
+    drop(begin(&ledger, "k").fresh());
 }

@@ -7,6 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use idempotency_ledger::{
@@ -573,4 +574,41 @@ fn a_power_cut_in_a_long_history_loses_nothing_that_was_acknowledged() {
             );
         }
     }
+}
+
+#[test]
+fn readers_wait_while_the_file_is_reopened() {
+    let (ledger, ..) = on_disk();
+    for number in 0..200 {
+        let done = begin(&ledger, &format!("k{number}")).fresh();
+        done.complete("a").expect("stored");
+    }
+    let is_over = AtomicBool::new(false);
+    let read = thread::scope(|scope| {
+        let readers: Vec<_> = (0..3)
+            .map(|first| {
+                let (ledger, is_over) = (&ledger, &is_over);
+                scope.spawn(move || {
+                    let mut reads = 0_usize;
+                    while !is_over.load(Ordering::SeqCst) {
+                        let key = key(&format!("k{}", (first * 67 + reads) % 200));
+                        let found = ledger.record(PAYMENTS, &key).peek();
+                        assert!(found.expect("it is read").is_some());
+                        let replay = ledger.operation(PAYMENTS, &key, asked()).begin();
+                        assert_eq!(replay.expect("works").replay().response().bytes(), b"a");
+                        reads += 1;
+                    }
+                    reads
+                })
+            })
+            .collect();
+        for _ in 0..300 {
+            ledger.reopen().expect("it is reopened");
+        }
+        is_over.store(true, Ordering::SeqCst);
+        let read = readers.into_iter().map(|reader| reader.join());
+        read.map(|reads| reads.expect("no reader fails"))
+            .sum::<usize>()
+    });
+    assert!(read > 0);
 }

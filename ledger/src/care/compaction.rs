@@ -37,16 +37,19 @@ pub(crate) fn compact(engine: &Engine) -> Result<Compacted, Error> {
     engine.check_place()?;
     let bytes_before = backend.len().map_err(Error::io)?;
     engine.with_base_alone(|base| match base {
-        Base::Owned(database) => match database.compact() {
-            Ok(_) => Ok(()),
-            Err(CompactionError::TransactionInProgress) => Err(Error::Busy {
-                waited: std::time::Duration::ZERO,
-            }),
-            Err(error) => {
-                engine.mark_failed();
-                Err(before_commit(error))
+        Base::Owned(database) => {
+            engine.await_writer(database)?;
+            match database.compact() {
+                Ok(_) => Ok(()),
+                Err(CompactionError::TransactionInProgress) => Err(Error::Busy {
+                    waited: std::time::Duration::ZERO,
+                }),
+                Err(error) => {
+                    engine.mark_failed();
+                    Err(before_commit(error))
+                }
             }
-        },
+        }
         Base::Lent(_) | Base::ReadOnly(_) => Err(Error::ReadOnly),
     })?;
     let bytes_after = backend.len().map_err(Error::io)?;

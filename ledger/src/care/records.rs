@@ -156,6 +156,14 @@ impl Iterator for Records {
     type Item = Result<RecordInfo, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        no_panic(|| self.read_next()).transpose()
+        let next = no_panic(|| self.read_next());
+        // A record that is damaged is one of many; a file that cannot be read further ends it.
+        if let Err(error) = &next
+            && !matches!(error, Error::Damaged { .. })
+        {
+            self.rows = None;
+        }
+        next.map_err(|error| self.engine.error_of_old_snapshot(error))
+            .transpose()
     }
 }

@@ -5,15 +5,17 @@
 //! storage and locks while the database on it is replaced.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::io;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use redb::{BackendError, StorageBackend};
 
-use crate::clock::locked;
+use crate::clock::{locked, retry_within};
 
 #[derive(Clone, Debug)]
 pub(crate) struct HeldBackend(Arc<Held>);
@@ -22,6 +24,11 @@ pub(crate) struct HeldBackend(Arc<Held>);
 struct Held {
     storage: Box<dyn StorageBackend>,
     replacing: AtomicBool,
+    /// How long a database that is being opened waits for a lock of another process.
+    lock_timeout: Duration,
+    /// Whether one is: an open one only waits where the other holds the lock for a moment, or asks
+    /// whether it is free.
+    opening: AtomicBool,
     locks: Mutex<Locks>,
 }
 
@@ -41,10 +48,12 @@ struct Lock {
 }
 
 impl HeldBackend {
-    pub(crate) fn new(storage: impl StorageBackend) -> Self {
+    pub(crate) fn new(storage: impl StorageBackend, lock_timeout: Duration) -> Self {
         Self(Arc::new(Held {
             storage: Box::new(storage),
             replacing: AtomicBool::new(false),
+            lock_timeout,
+            opening: AtomicBool::new(false),
             locks: Mutex::default(),
         }))
     }
@@ -52,6 +61,27 @@ impl HeldBackend {
     /// Whether the storage gave the database on it any lock.
     pub(crate) fn is_locked(&self) -> bool {
         !locked(&self.0.locks).taken.is_empty()
+    }
+
+    /// From here on waits for locks of other processes are bounded, until the guard is dropped.
+    /// redb takes the writer's lock while it opens a database and waits for it without a bound: a
+    /// process that was stopped while it wrote would hold every opening up for ever.
+    pub(crate) fn bound_waits(&self) -> BoundedWaits<'_> {
+        self.0.opening.store(true, Ordering::SeqCst);
+        BoundedWaits(self)
+    }
+
+    /// Waits for a lock as long as it may.
+    fn wait_for(
+        &self,
+        mut try_lock: impl FnMut() -> Result<bool, BackendError>,
+    ) -> Result<bool, BackendError> {
+        let locked = retry_within(Some(self.0.lock_timeout), || {
+            try_lock().map(|locked| locked.then_some(true))
+        })?;
+        locked.map_err(|waited| {
+            BackendError::Io(io::Error::new(io::ErrorKind::TimedOut, LockBusy { waited }))
+        })
     }
 
     /// From here on a close keeps storage and locks.
@@ -91,6 +121,31 @@ impl HeldBackend {
         Ok(acquired)
     }
 }
+
+/// While it lives, a wait for a lock ends.
+#[must_use = "waits are unbounded again once it is dropped"]
+pub(crate) struct BoundedWaits<'b>(&'b HeldBackend);
+
+impl Drop for BoundedWaits<'_> {
+    fn drop(&mut self) {
+        self.0.0.opening.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Another process held a lock for as long as this one would wait. Passed through redb as the
+/// source of an I/O error.
+#[derive(Debug)]
+pub(crate) struct LockBusy {
+    pub(crate) waited: Duration,
+}
+
+impl fmt::Display for LockBusy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "another process held the file for {:?}", self.waited)
+    }
+}
+
+impl std::error::Error for LockBusy {}
 
 impl StorageBackend for HeldBackend {
     fn len(&self) -> Result<u64, io::Error> {
@@ -154,6 +209,9 @@ impl StorageBackend for HeldBackend {
             shared: false,
         };
         self.take(lock, || {
+            if self.0.opening.load(Ordering::SeqCst) {
+                return self.wait_for(|| self.0.storage.try_lock_range(start, end));
+            }
             self.0.storage.lock_range(start, end).map(|()| true)
         })
         .map(|_| ())
@@ -166,6 +224,9 @@ impl StorageBackend for HeldBackend {
             shared: true,
         };
         self.take(lock, || {
+            if self.0.opening.load(Ordering::SeqCst) {
+                return self.wait_for(|| self.0.storage.try_lock_shared_range(start, end));
+            }
             self.0.storage.lock_shared_range(start, end).map(|()| true)
         })
         .map(|_| ())

@@ -115,9 +115,9 @@ fn open_to_write(
     let verification = verification_of(&settings, &file)?;
     let file = FileBackend::new(file).map_err(in_opening)?;
     let backend = if settings.mode.has_other_writers() {
-        HeldBackend::new(file)
+        HeldBackend::new(file, settings.busy_timeout)
     } else {
-        HeldBackend::new(FreshSpace::new(file))
+        HeldBackend::new(FreshSpace::new(file), settings.busy_timeout)
     };
     let place = Place {
         path: path.to_owned(),
@@ -176,7 +176,7 @@ pub(crate) fn open_backend(
         Verify::UpTo(limit) if bytes <= limit => Verification::Whole,
         Verify::UpTo(_) | Verify::Never => Verification::Skip,
     };
-    let backend = HeldBackend::new(storage);
+    let backend = HeldBackend::new(storage, settings.busy_timeout);
     if bytes == 0 {
         let kind = Storage::of(&settings, StorageKind::Held(backend.clone()));
         let database = kind.open_database(&backend, Verification::Skip)?;
@@ -195,6 +195,7 @@ fn open_on(
     place: Option<(Place, OpenHere)>,
 ) -> Result<Arc<Engine>, Error> {
     let storage = Storage::of(&settings, StorageKind::Held(backend.clone()));
+    let _bounded = backend.bound_waits();
     // Storage and locks are kept between the look and the opening.
     backend.start_replacing();
     let left = refuse_newer_format(&storage, backend)?;

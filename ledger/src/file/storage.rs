@@ -1,10 +1,13 @@
 //! The storage behind a ledger, and how a database is opened on it, once and again.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use redb::backends::FileBackend;
 use redb::{
     ConcurrencyMode, Database, DatabaseError, ReadOnlyDatabase, StorageBackend, StorageError,
 };
@@ -19,6 +22,21 @@ pub(crate) enum Base {
     Owned(Database),
     Lent(Arc<Database>),
     ReadOnly(ReadOnlyDatabase),
+}
+
+/// Lets go of a database that has failed, without its last writes.
+///
+/// redb writes when a database is dropped. On damaged pages that panics, and the panic drops what
+/// writes and panics again, which ends the process. While a panic unwinds redb writes nothing and
+/// leaves the file for the next opening to repair; so it is dropped by one that no hook reports.
+/// What was acknowledged is on disk without these writes.
+pub(crate) fn discard(base: Option<Base>) {
+    if cfg!(panic = "unwind") {
+        let _ = catch_unwind(AssertUnwindSafe(move || {
+            let _base = base;
+            resume_unwind(Box::new(()));
+        }));
+    }
 }
 
 impl std::fmt::Debug for Base {
@@ -54,6 +72,7 @@ pub(crate) struct Storage {
     mode: Mode,
     commit: CommitProfile,
     cache_bytes: usize,
+    lock_timeout: Duration,
 }
 
 #[derive(Debug)]
@@ -70,6 +89,7 @@ impl Storage {
             mode: settings.mode,
             commit: settings.commit,
             cache_bytes: settings.cache_bytes,
+            lock_timeout: settings.busy_timeout,
         }
     }
 
@@ -99,8 +119,9 @@ impl Storage {
     pub(crate) fn replace(&self, old: Option<Base>) -> Result<(Base, Floor), Error> {
         match &self.kind {
             StorageKind::Held(backend) => {
+                let _bounded = backend.bound_waits();
                 backend.start_replacing();
-                drop(old);
+                discard(old);
                 let opened = no_panic(|| self.open_database(backend, Verification::Skip));
                 // Without a database the locks are kept for the next attempt.
                 let database = opened?;
@@ -109,7 +130,7 @@ impl Storage {
                 Ok((Base::Owned(database), reached))
             }
             StorageKind::ReadOnly(path) => {
-                drop(old);
+                discard(old);
                 let database = self.open_read_only(path)?;
                 let reached = highest_stored(&database)?;
                 Ok((Base::ReadOnly(database), reached))
@@ -132,7 +153,11 @@ impl Storage {
     }
 
     pub(crate) fn open_read_only(&self, path: &Path) -> Result<ReadOnlyDatabase, Error> {
-        no_panic(|| self.redb_builder().open_read_only(path).map_err(in_opening))
+        let file = File::open(path).map_err(Error::io)?;
+        let file = FileBackend::new(file).map_err(in_opening)?;
+        let backend = HeldBackend::new(file, self.lock_timeout);
+        let _bounded = backend.bound_waits();
+        self.open_untouched(&backend)
     }
 
     /// Opens what is there for reading, without changing a byte of it.

@@ -13,7 +13,6 @@ use redb::WriteTransaction;
 
 use crate::decision::{Checkpoint, EndingRefusal, Fence, Key, Record, Response, State, Work};
 use crate::error::Error;
-use crate::error::no_panic;
 use crate::events::Event;
 use crate::holder::Written;
 use crate::holder::live_claims::LiveClaim;
@@ -150,8 +149,7 @@ impl<'l> WriteTxn<'l> {
         }
         let operations = self.operations.get();
         // The application's writes alone are worth a commit, and a sweep, too.
-        let swept = no_panic(|| {
-            let store = WriteStore::open(&self.engine.holder, &transaction)?;
+        let swept = WriteStore::within(&self.engine.holder, &transaction, |store| {
             finish_with_sweep(store, operations)
         });
         let applied = swept.map(|last| Some(self.written.get().and(last)));
@@ -212,9 +210,9 @@ impl<'l> WriteTxn<'l> {
         &self,
         work: impl FnOnce(&mut WriteStore<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let result = no_panic(|| {
-            let mut store = WriteStore::open(&self.engine.holder, self.transaction())?;
-            let answer = work(&mut store)?;
+        let holder = &self.engine.holder;
+        let result = WriteStore::within(holder, self.transaction(), |store| {
+            let answer = work(store)?;
             if let Some(error) = store.failure() {
                 return Err(error.clone());
             }

@@ -14,7 +14,7 @@ use crate::events::Ride;
 use crate::file::open_files::OpenHere;
 use crate::file::platform::{self, FileIdentity};
 use crate::file::settings::{Mode, Rights};
-use crate::file::storage::{Base, OpenReport, Storage};
+use crate::file::storage::{Base, OpenReport, Storage, discard};
 use crate::holder::alarm::Alarms;
 use crate::holder::{Holder, Written};
 use crate::metered;
@@ -164,7 +164,10 @@ impl Engine {
             .compare_exchange(ready, failed, Ordering::SeqCst, Ordering::SeqCst);
     }
 
-    /// Reads from the state of the last commit.
+    /// Reads from the state of the last commit. The database cannot be replaced meanwhile: a
+    /// transaction on one that was closed would fail, although the ledger is open. `look` must not
+    /// read again: a thread that holds this lock and asks for it once more waits for the one that
+    /// wants to replace the database, which waits for this thread.
     pub(crate) fn read<T>(
         &self,
         look: impl FnOnce(&Snapshot) -> Result<T, Error>,
@@ -174,7 +177,6 @@ impl Engine {
         let result = no_panic(|| {
             let base = self.base()?;
             let snapshot = self.snapshot_of(&base)?;
-            drop(base);
             look(&snapshot)
         });
         if let Err(Error::Storage(_)) = &result {
@@ -221,6 +223,17 @@ impl Engine {
         }
     }
 
+    /// Says what became of a read transaction that outlived the call that began it: redb reports
+    /// the database under it as closed, although only that one was, and the ledger has another.
+    pub(crate) fn error_of_old_snapshot(&self, error: Error) -> Error {
+        match (error, self.status()) {
+            (Error::Closed, Status::Ready | Status::Failed) => Error::Storage(Cause::new(
+                "the file was reopened after a failure while its records were read; read them again",
+            )),
+            (error, _) => error,
+        }
+    }
+
     /// A snapshot of its own, for an iterator that outlives the call.
     pub(crate) fn own_snapshot(&self) -> Result<Arc<Snapshot>, Error> {
         self.check_usable()?;
@@ -256,8 +269,7 @@ impl Engine {
         self.check_place()?;
         let base = self.base()?;
         let transaction = self.begin_write(&base, Patience::Instant)?;
-        let applied = no_panic(|| {
-            let mut store = WriteStore::open(&self.holder, &transaction)?;
+        let applied = WriteStore::within(&self.holder, &transaction, |store| {
             store.carry_events();
             store.finish().map(Some)
         });
@@ -306,14 +318,26 @@ impl Engine {
         let mut guard = unpoisoned(self.base.write());
         self.snapshots.renew();
         let base = guard.as_mut().ok_or(Error::Closed)?;
-        no_panic(|| work(base))
+        let done = no_panic(|| work(base));
+        if let Err(Error::FileDamaged(_)) = &done {
+            // redb may have panicked inside a transaction of its own.
+            self.mark_failed();
+        }
+        done
     }
 
     /// Closes the database; every handle is closed from here on.
     pub(crate) fn close(&self) -> Result<(), Error> {
-        self.status.store(Status::Closed as u8, Ordering::SeqCst);
+        let before = self.status.swap(Status::Closed as u8, Ordering::SeqCst);
         let base = unpoisoned(self.base.write()).take();
         self.snapshots.renew();
+        if before == Status::Failed as u8 {
+            discard(base);
+            return Err(Error::Storage(Cause::new(
+                "the file had failed before, so its last pages were not written; what was \
+                 acknowledged is on disk, and the next opening repairs the rest",
+            )));
+        }
         no_panic(|| match base {
             Some(Base::Owned(database)) => database.close().map_err(before_commit),
             Some(Base::ReadOnly(database)) => database.close().map_err(before_commit),
@@ -329,7 +353,11 @@ impl Drop for Engine {
         if !std::thread::panicking() {
             self.store_last_events();
         }
+        let has_failed = self.is_failed();
         let base = unpoisoned(self.base.get_mut()).take();
+        if has_failed {
+            return discard(base);
+        }
         let _ = no_panic(|| {
             drop(base);
             Ok(())

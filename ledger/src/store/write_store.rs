@@ -5,13 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
 use crate::decision::{
     Evidence, Fence, Key, Namespace, PolicyStamp, Record, Room, State, Timestamp, forget,
 };
-use crate::error::{Error, Invalid, before_commit};
+use crate::error::{Error, Invalid, before_commit, no_panic};
 use crate::events::Noted;
 use crate::events::drift::PolicyDrift;
 use crate::holder::{Holder, Written};
@@ -93,10 +94,28 @@ impl Settle for Box<dyn Job> {
 }
 
 impl<'t> WriteStore<'t> {
-    pub(crate) fn open(
+    /// Runs `work` with the ledger's tables of a transaction. A panic of redb becomes an error, as
+    /// in [`no_panic`]; the tables are then leaked with it. redb may have panicked while it held
+    /// a lock that closing a table takes, too: dropped by the panic, they would panic once more, and
+    /// that ends the process.
+    pub(crate) fn within<T>(
         holder: &'t Holder,
         transaction: &'t WriteTransaction,
-    ) -> Result<Self, Error> {
+        work: impl FnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        no_panic(|| {
+            let mut store = Self::open(holder, transaction)?;
+            match catch_unwind(AssertUnwindSafe(|| work(&mut store))) {
+                Ok(result) => result,
+                Err(panic) => {
+                    std::mem::forget(store);
+                    resume_unwind(panic)
+                }
+            }
+        })
+    }
+
+    fn open(holder: &'t Holder, transaction: &'t WriteTransaction) -> Result<Self, Error> {
         let records = transaction.open_table(RECORDS).map_err(before_commit)?;
         let mut store = Self {
             holder,
@@ -657,7 +676,7 @@ impl<'t> WriteStore<'t> {
     }
 
     /// Writes the counters, each with the mark of time, and ends the ledger's part.
-    pub(crate) fn finish(mut self) -> Result<Written, Error> {
+    pub(crate) fn finish(&mut self) -> Result<Written, Error> {
         self.store_events()?;
         let mark_ms = self.now.unix_ms();
         for (namespace, state) in &mut self.tails {

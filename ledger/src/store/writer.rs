@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use redb::{Database, TransactionError, WriteTransaction};
 
-use crate::clock::{Clock, Signal, SystemClock, locked, unpoisoned};
+use crate::clock::{locked, retry_within, unpoisoned};
 use crate::error::no_panic;
 use crate::error::{Cause, Error, before_commit, in_commit};
 use crate::events::Ride;
@@ -22,10 +22,6 @@ use crate::traced;
 /// in use removes faster than it adds, however full its batches are, and a sweep is never larger
 /// than what it rides along with.
 const SWEEP_ALONG_BASE: usize = 2;
-
-/// Waits between attempts to get the writer of a database that others write to as well.
-const WRITER_RETRY_FIRST: Duration = Duration::from_micros(200);
-const WRITER_RETRY_MAX: Duration = Duration::from_millis(5);
 
 /// What a caller and its job share: the caller's payload, which comes back whatever happens,
 /// and the answer once the batch is settled.
@@ -138,10 +134,9 @@ impl Engine {
         let jobs = batch.gather();
         let operations = jobs.iter().map(|job| job.operations()).sum();
         let _span = traced::span("commit", operations);
-        let applied = no_panic(|| {
-            let mut store = WriteStore::open(&self.holder, &transaction)?;
+        let applied = WriteStore::within(&self.holder, &transaction, |store| {
             for job in jobs.iter_mut() {
-                job.apply(&mut store);
+                job.apply(store);
                 if let Some(error) = store.failure() {
                     return Err(error.clone());
                 }
@@ -217,8 +212,8 @@ impl Engine {
         base: &Base,
         patience: Patience,
     ) -> Result<WriteTransaction, Error> {
-        let begun = match base {
-            Base::ReadOnly(_) => return Err(Error::ReadOnly),
+        let begun = no_panic(|| match base {
+            Base::ReadOnly(_) => Err(Error::ReadOnly),
             // The application may hold the writer as long as it likes: nobody waits for ever.
             Base::Lent(database) if patience == Patience::Reserved => {
                 self.poll_writer(database, Patience::Bounded)
@@ -227,13 +222,28 @@ impl Engine {
             Base::Owned(database) if self.holder.mode().has_other_writers() => {
                 self.poll_writer(database, patience)
             }
-            // Whoever leads is the only one that begins transactions here.
-            Base::Owned(database) => database.begin_write().map_err(before_commit),
-        };
-        if let Err(Error::Storage(_)) = &begun {
+            // Only the leader begins transactions here. One that is still there was left by a panic
+            // of redb; waiting for it would have no end, and a reopened database does not have it.
+            Base::Owned(database) => database.try_begin_write().map_err(|error| match error {
+                TransactionError::WouldBlock => Error::Storage(Cause::new(
+                    "the storage engine left a transaction open; the next call reopens the file",
+                )),
+                error => before_commit(error),
+            }),
+        });
+        if let Err(Error::Storage(_) | Error::FileDamaged(_)) = &begun {
             self.mark_failed();
         }
         begun
+    }
+
+    /// Waits until no other process writes, as long as a caller may. redb's own maintenance waits
+    /// without a bound; what is left to it is a lock that was free a moment ago.
+    pub(crate) fn await_writer(&self, database: &Database) -> Result<(), Error> {
+        if self.holder.mode().has_other_writers() {
+            drop(self.poll_writer(database, Patience::Bounded)?);
+        }
+        Ok(())
     }
 
     /// Gets the writer of a database that others write to as well. redb waits without a bound,
@@ -243,34 +253,23 @@ impl Engine {
         database: &Database,
         patience: Patience,
     ) -> Result<WriteTransaction, Error> {
-        let clock = SystemClock::new();
-        let timeout = self.commits.busy_timeout();
-        let pause = Signal::default();
-        let mut retry = WRITER_RETRY_FIRST;
-        loop {
-            match database.try_begin_write() {
-                Ok(transaction) => return Ok(transaction),
-                Err(TransactionError::WouldBlock) => {}
-                Err(error) => return Err(before_commit(error)),
-            }
-            let waited = clock.elapsed();
-            let gives_up = match patience {
-                Patience::Instant => true,
-                Patience::Bounded => waited >= timeout,
-                Patience::Reserved => false,
-            };
-            if gives_up {
-                return Err(Error::Busy { waited });
-            }
-            let _ = pause.wait(&clock, Some(waited.saturating_add(retry)));
-            retry = (retry * 2).min(WRITER_RETRY_MAX);
-        }
+        let timeout = match patience {
+            Patience::Instant => Some(Duration::ZERO),
+            Patience::Bounded => Some(self.commits.busy_timeout()),
+            Patience::Reserved => None,
+        };
+        retry_within(timeout, || match database.try_begin_write() {
+            Ok(transaction) => Ok(Some(transaction)),
+            Err(TransactionError::WouldBlock) => Ok(None),
+            Err(error) => Err(before_commit(error)),
+        })?
+        .map_err(|waited| Error::Busy { waited })
     }
 }
 
 /// Ends the ledger's part of a batch. `None` where nothing was written, so that there is nothing
 /// to commit.
-fn finish(store: WriteStore<'_>, operations: usize) -> Result<Option<Written>, Error> {
+fn finish(store: &mut WriteStore<'_>, operations: usize) -> Result<Option<Written>, Error> {
     if store.is_dirty() {
         finish_with_sweep(store, operations).map(Some)
     } else {
@@ -280,7 +279,7 @@ fn finish(store: WriteStore<'_>, operations: usize) -> Result<Option<Written>, E
 
 /// The end of what a transaction writes: the sweep that rides along, then the counters.
 pub(crate) fn finish_with_sweep(
-    mut store: WriteStore<'_>,
+    store: &mut WriteStore<'_>,
     operations: usize,
 ) -> Result<Written, Error> {
     // A job may be many operations: what counts is what was added.
