@@ -91,7 +91,12 @@ impl Builder {
         self
     }
 
-    /// How far the wall clock may leap before somebody has to confirm it. Default: 365 days.
+    /// How far the wall clock may be ahead of the ledger's time where nothing measures a leap: over
+    /// a reboot, and with a clock without [`Clock::boot`](crate::Clock::boot). One that is further
+    /// ahead is held back until a person confirms it. Default: 365 days.
+    ///
+    /// Within a boot a leap of more than 5 minutes is measured, and held back for an hour; a
+    /// shorter span than 5 minutes binds there as well.
     pub fn clock_jump_max(mut self, span: Duration) -> Self {
         self.0.clock_jump_max = span;
         self

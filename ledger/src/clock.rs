@@ -7,7 +7,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::decision::Timestamp;
+use crate::decision::{BootId, BootTime, ClockReading, Timestamp};
+use crate::file::platform;
 
 /// Where a ledger takes the time from. The default is [`SystemClock`].
 ///
@@ -25,6 +26,15 @@ pub trait Clock: fmt::Debug + Send + Sync {
 
     /// How much time has passed since some fixed moment; it never runs back.
     fn elapsed(&self) -> Duration;
+
+    /// The clock that counts from the machine's start, sleep included, and that nothing sets. With
+    /// it a leap of the wall clock is measured, also over restarts of the program. `None` where
+    /// there is none: then only leaps of more than [`Builder::clock_jump_max`] are held back.
+    ///
+    /// [`Builder::clock_jump_max`]: crate::Builder::clock_jump_max
+    fn boot(&self) -> Option<BootTime> {
+        None
+    }
 
     /// Who has to be told when the time is moved by hand. `None` for a clock that runs by itself.
     fn sleepers(&self) -> Option<&Sleepers> {
@@ -85,6 +95,19 @@ impl Clock for SystemClock {
         let elapsed = self.started.elapsed();
         elapsed
     }
+
+    fn boot(&self) -> Option<BootTime> {
+        platform::boot_time()
+    }
+}
+
+/// All that a clock shows, read together.
+pub(crate) fn reading(clock: &dyn Clock) -> ClockReading {
+    ClockReading {
+        wall: clock.wall(),
+        elapsed: clock.elapsed(),
+        boot: clock.boot(),
+    }
 }
 
 /// A clock that is moved by hand, for tests. Clones share one time; waiting calls wake when it
@@ -108,8 +131,25 @@ pub struct ManualClock(Arc<ManualTime>);
 
 #[derive(Debug)]
 struct ManualTime {
-    shown: Mutex<(Timestamp, Duration)>,
+    shown: Mutex<Shown>,
     sleepers: Sleepers,
+}
+
+#[derive(Debug)]
+struct Shown {
+    wall: Timestamp,
+    elapsed: Duration,
+    boot: Option<BootTime>,
+}
+
+impl Shown {
+    /// Lets time pass for the wall and for the machine.
+    fn advance(&mut self, span: Duration) {
+        self.wall = self.wall.saturating_add(span);
+        if let Some(boot) = &mut self.boot {
+            boot.since_start = boot.since_start.saturating_add(span);
+        }
+    }
 }
 
 impl ManualClock {
@@ -117,7 +157,11 @@ impl ManualClock {
     #[must_use]
     pub fn starting_at(wall: Timestamp) -> Self {
         Self(Arc::new(ManualTime {
-            shown: Mutex::new((wall, Duration::ZERO)),
+            shown: Mutex::new(Shown {
+                wall,
+                elapsed: Duration::ZERO,
+                boot: None,
+            }),
             sleepers: Sleepers::default(),
         }))
     }
@@ -126,15 +170,44 @@ impl ManualClock {
     pub fn advance(&self, span: Duration) {
         {
             let mut shown = locked(&self.0.shown);
-            shown.0 = shown.0.saturating_add(span);
-            shown.1 = shown.1.saturating_add(span);
+            shown.advance(span);
+            shown.elapsed = shown.elapsed.saturating_add(span);
         }
         self.0.sleepers.wake();
     }
 
     /// Sets the wall clock, as a person or a time server would; no time passes.
     pub fn set_wall(&self, wall: Timestamp) {
-        locked(&self.0.shown).0 = wall;
+        locked(&self.0.shown).wall = wall;
+        self.0.sleepers.wake();
+    }
+
+    /// Starts a machine with a boot clock, or starts it again: the boot clock counts from zero.
+    /// Without this call there is none, and nothing measures a leap.
+    ///
+    /// ```
+    /// use idempotency_ledger::time::BootId;
+    /// use idempotency_ledger::{Clock, ManualClock, Timestamp};
+    /// use std::time::Duration;
+    ///
+    /// let clock = ManualClock::starting_at(Timestamp::from_unix_ms(1_000));
+    /// assert_eq!(clock.boot(), None);
+    /// clock.start_machine(BootId::from_bytes([1; 16]));
+    /// clock.sleep_machine(Duration::from_secs(60));
+    /// assert_eq!(clock.boot().map(|at| at.since_start), Some(Duration::from_secs(60)));
+    /// assert_eq!(clock.wall(), Timestamp::from_unix_ms(61_000));
+    /// assert_eq!(clock.elapsed(), Duration::ZERO);
+    /// ```
+    pub fn start_machine(&self, boot: BootId) {
+        locked(&self.0.shown).boot = Some(BootTime {
+            boot,
+            since_start: Duration::ZERO,
+        });
+    }
+
+    /// Lets the machine sleep: the wall clock and the boot clock go on, the process does not.
+    pub fn sleep_machine(&self, span: Duration) {
+        locked(&self.0.shown).advance(span);
         self.0.sleepers.wake();
     }
 
@@ -148,11 +221,15 @@ impl ManualClock {
 
 impl Clock for ManualClock {
     fn wall(&self) -> Timestamp {
-        locked(&self.0.shown).0
+        locked(&self.0.shown).wall
     }
 
     fn elapsed(&self) -> Duration {
-        locked(&self.0.shown).1
+        locked(&self.0.shown).elapsed
+    }
+
+    fn boot(&self) -> Option<BootTime> {
+        locked(&self.0.shown).boot
     }
 
     fn sleepers(&self) -> Option<&Sleepers> {

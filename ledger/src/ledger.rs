@@ -11,6 +11,7 @@ use redb::Database;
 use crate::builder::Builder;
 use crate::care::backup::{self, BackupReport};
 use crate::care::check::{self, CheckReport};
+use crate::care::clock::{self, ClockBack};
 use crate::care::compaction::{self, Compacted};
 use crate::care::progress::{Progress, telling};
 use crate::care::record_handle::RecordHandle;
@@ -372,19 +373,50 @@ impl Ledger {
         })
     }
 
-    /// Believes the wall clock after a leap that was not confirmed; see
-    /// [`Stats::unconfirmed_jump`]. Returns the ledger's time.
+    /// Believes the wall clock at once, after a leap that is held back; see [`Stats::clock`].
+    /// Returns the ledger's time.
     ///
     /// # Errors
     ///
     /// [`Error`].
     pub fn confirm_clock(&self) -> Result<Timestamp, Error> {
         self.engine.check_writable()?;
-        self.engine.submit(Patience::Bounded, 0, |store| {
-            let now = store.holder.believe_wall_clock();
-            store.raise_floor(now)?;
-            Ok(now)
-        })
+        self.engine
+            .submit(Patience::Bounded, 0, |store| store.confirm_clock())
+    }
+
+    /// What [`Ledger::take_clock_back`] would change now, with the keys counted and named; `None`
+    /// where the wall clock is not behind the ledger's time by more than 5 minutes. Writes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`].
+    ///
+    /// # Blocking
+    ///
+    /// Reads each record of a namespace that has claims.
+    pub fn plan_clock_back(&self) -> Result<Option<ClockBack>, Error> {
+        clock::plan_clock_back(&self.engine)
+    }
+
+    /// Takes the ledger's time back to the wall clock, where a wrong clock has driven it ahead:
+    /// otherwise keys of version 7 that are minted by the right clock are refused as stale, for as
+    /// long as the time is ahead. Returns the ledger's time, which stays where the wall clock is
+    /// not behind it.
+    ///
+    /// Answers that expired meanwhile and were not swept count again, and leases that are over run
+    /// again, at most for their whole span: [`Ledger::plan_clock_back`] names these keys. It is for
+    /// a person who knows that the clock is right now.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`].
+    ///
+    /// # Blocking
+    ///
+    /// Until the commit is on disk; reads each record of a namespace that has claims.
+    pub fn take_clock_back(&self) -> Result<Timestamp, Error> {
+        clock::take_clock_back(&self.engine)
     }
 
     /// Opens the file anew, as the ledger does by itself after an I/O error. Claims, locks and

@@ -129,6 +129,16 @@ pub use decision::{
     Timekeeper, Timestamp, Version,
 };
 
+/// Time: what is read of clocks, and what the ledger makes of it.
+pub mod time {
+    #[cfg(feature = "redb")]
+    pub use crate::care::clock::{ChangedKey, ClockBack, KeyChange, Unguarded};
+    pub use crate::decision::{
+        BootId, BootTime, ClockMark, ClockReading, ClockState, LEAP_BELIEVED_AFTER, LEAP_MIN, Leap,
+        TimeReading, Timekeeper,
+    };
+}
+
 #[cfg(feature = "redb")]
 pub use self::{
     builder::Builder,

@@ -19,6 +19,7 @@ mod inspection;
 mod intents;
 mod keys_and_scopes;
 mod kill;
+mod leaps;
 mod limits;
 mod model;
 mod outbox;

@@ -86,6 +86,9 @@ struct TailRow {
     _mark_ms: Number,
     #[serde(rename = "newest_removed_ms")]
     _newest_removed_ms: Number,
+    /// Its meaning is checked where the codec is.
+    #[serde(rename = "clock")]
+    _clock: Option<serde_json::Value>,
 }
 
 #[derive(Deserialize)]
@@ -146,6 +149,9 @@ struct FloorRow {
     value_hex: Hex,
     fence: Number,
     mark_ms: Number,
+    /// Its meaning is checked where the codec is.
+    #[serde(rename = "clock")]
+    _clock: Option<serde_json::Value>,
 }
 
 #[derive(Deserialize)]

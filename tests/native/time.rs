@@ -8,7 +8,9 @@ use idempotency_ledger::{
     RecordFilter, RecordState, Refusal, Timestamp,
 };
 use idempotency_tests::storage::Disk;
-use idempotency_tests::{Expect, PAYMENTS, START, asked, begin, clock, in_memory, key, seconds};
+use idempotency_tests::{
+    Expect, PAYMENTS, START, asked, begin, clock, in_memory, key, key_of, seconds,
+};
 
 const MS: Duration = Duration::from_millis(1);
 const HOUR: Duration = seconds(3_600);
@@ -236,19 +238,6 @@ fn the_mark_is_stored_with_every_commit() {
             assert_eq!(stored, expected.saturating_sub(seconds(10)));
         }
     }
-}
-
-/// A key of version 7 with a time of its own.
-fn key_of(time: Timestamp, number: u16) -> Key {
-    let ms = time.unix_ms();
-    let text = format!(
-        "{:08x}-{:04x}-7000-8000-00000000{number:04x}",
-        ms >> 16,
-        ms & 0xffff
-    );
-    let key = Key::new(text).expect("valid");
-    assert_eq!(key.time(), Some(time));
-    key
 }
 
 fn begin_strict(ledger: &Ledger, key: &Key) -> Begin {

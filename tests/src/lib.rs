@@ -10,6 +10,7 @@ pub mod workload;
 
 use std::time::Duration;
 
+use idempotency_ledger::time::BootId;
 use idempotency_ledger::{
     Begin, Claim, EventCounts, Fingerprint, Key, Ledger, ManualClock, Namespace, NamespaceStats,
     Refusal, Replay, Stats, Ticket, Timestamp,
@@ -35,6 +36,28 @@ pub const START: Timestamp = Timestamp::from_unix_ms(1_767_225_600_000);
 #[must_use]
 pub fn clock() -> ManualClock {
     ManualClock::starting_at(START)
+}
+
+/// A manual clock at [`START`], of a machine that has just been started and says which boot it is.
+#[must_use]
+pub fn booted_clock(boot: u8) -> ManualClock {
+    let clock = clock();
+    clock.start_machine(BootId::from_bytes([boot; 16]));
+    clock
+}
+
+/// A key of version 7 with a time of its own.
+#[must_use]
+pub fn key_of(time: Timestamp, number: u16) -> Key {
+    let ms = time.unix_ms();
+    let text = format!(
+        "{:08x}-{:04x}-7000-8000-00000000{number:04x}",
+        ms >> 16,
+        ms & 0xffff
+    );
+    let key = key(&text);
+    assert_eq!(key.time(), Some(time));
+    key
 }
 
 /// A key from its text.

@@ -2,6 +2,7 @@
 
 pub(crate) mod backup;
 pub(crate) mod check;
+pub(crate) mod clock;
 pub(crate) mod compaction;
 pub(crate) mod progress;
 pub(crate) mod record_handle;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::decision::{Fence, Policy, Record, State, Timestamp};
+use crate::decision::{ClockState, Fence, Policy, Record, State, Timestamp};
 use crate::error::{Error, before_commit};
 use crate::events::counts::EventCounts;
 use crate::store::engine::Engine;
@@ -36,8 +36,13 @@ pub struct Stats {
     pub fence: Fence,
     /// The ledger's time.
     pub now: Timestamp,
-    /// How far the wall clock leapt ahead of the ledger's time, until it is confirmed.
+    /// How far the wall clock leapt ahead of the ledger's time, while it is held back.
     pub unconfirmed_jump: Option<Duration>,
+    /// How the wall clock stands to the ledger's time, and since when. One that is held back is
+    /// believed after an hour, or at once with [`Ledger::confirm_clock`](crate::Ledger::confirm_clock);
+    /// a time that is ahead of the right clock is taken back with
+    /// [`Ledger::take_clock_back`](crate::Ledger::take_clock_back).
+    pub clock: ClockState,
     /// Whether the file was verified as a whole when it was opened.
     pub verified: bool,
     /// Whether the file had to be repaired when it was opened.
@@ -116,6 +121,7 @@ pub(crate) fn stats(engine: &Engine) -> Result<Stats, Error> {
         file_bytes: engine.storage.file_bytes()?,
         now: time.now,
         unconfirmed_jump: time.unconfirmed_jump,
+        clock: time.clock,
         verified: engine.report.verified,
         repaired: engine.report.repaired,
         live_claims: engine.holder.claims.count(),

@@ -188,6 +188,23 @@ pub fn renew(
     })
 }
 
+/// The record of a claim whose lease runs for longer than its whole span, which it can only where
+/// the time was taken back since: with the whole span from now. `None` where nothing changes.
+#[must_use]
+pub fn shorten_lease(record: &Record, now: Timestamp) -> Option<Record> {
+    let lease_until = now.saturating_add(record.policy.lease);
+    match &record.state {
+        State::Claimed(claimed) if claimed.lease_until > lease_until => Some(Record {
+            state: State::Claimed(Claimed {
+                lease_until,
+                checkpoint: claimed.checkpoint.clone(),
+            }),
+            ..record.clone()
+        }),
+        State::Claimed(_) | State::Completed(_) => None,
+    }
+}
+
 /// Stores a recovery point in a claim.
 ///
 /// # Errors

@@ -28,7 +28,7 @@ pub use child_key::child_key;
 pub use decide::{Decision, Liveness, Room, Work, decide, may_take_over, retry_after};
 pub use ending::{
     Completion, EndingRefusal, NewClaim, checkpoint, claim, complete, forget, may_resolve, release,
-    renew, take_over,
+    renew, shorten_lease, take_over,
 };
 pub use ending::{Evidence, ResolveRefusal};
 pub use fingerprint::{Fingerprint, FingerprintAlgorithm, FingerprintHasher};
@@ -42,6 +42,9 @@ pub use policy::{OnInterrupted, Policy, PolicyError};
 pub use record::{Checkpoint, Claimed, Completed, Fence, PolicyStamp, Record, State};
 pub use response::{Response, ResponseKind};
 pub use staleness::{KEY_AHEAD_MAX, KeyAge, key_age};
-pub use timekeeper::{TimeReading, Timekeeper};
+pub use timekeeper::{
+    BootId, BootTime, ClockMark, ClockReading, ClockState, LEAP_BELIEVED_AFTER, LEAP_MIN, Leap,
+    TimeReading, Timekeeper,
+};
 pub use timestamp::Timestamp;
 pub use version::{Expected, Version};

@@ -58,7 +58,7 @@ pub(crate) fn initialise(
         // A ledger made beside the side file of a lost one goes on from its fences.
         let floor = Floor {
             fence: note.fence,
-            mark_ms: note.mark.unix_ms(),
+            mark: note.mark.into(),
         };
         meta.insert(
             META_FLOOR,

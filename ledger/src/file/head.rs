@@ -60,11 +60,7 @@ pub(crate) fn highest_stored(database: &impl ReadableDatabase) -> Result<Floor, 
             .namespaces()?
             .iter()
             .try_fold(floor, |reached, (_, row)| {
-                let tail = snapshot.tail(NamespaceId(row.id))?;
-                Ok(Floor {
-                    fence: reached.fence.max(tail.fence),
-                    mark_ms: reached.mark_ms.max(tail.mark_ms),
-                })
+                Ok(reached.and(&snapshot.tail(NamespaceId(row.id))?))
             })
     })
 }

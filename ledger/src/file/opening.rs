@@ -209,7 +209,7 @@ fn open_on(
     if let Some(side) = &side {
         let floor = Floor {
             fence: note.fence,
-            mark_ms: note.mark.unix_ms(),
+            mark: note.mark.into(),
         };
         reached = settle_rollback(&settings, &database, side, &mut head, reached, floor)?;
     }
@@ -296,12 +296,11 @@ fn assemble(
     place: Option<Place>,
     here: Option<OpenHere>,
 ) -> Result<Arc<Engine>, Error> {
-    let mark = Timestamp::from_unix_ms(opened.reached.mark_ms);
     let clock = settings
         .clock
         .unwrap_or_else(|| Arc::new(SystemClock::new()));
     let mut time = Timekeeper::new(Timestamp::EPOCH, settings.clock_jump_max);
-    time.absorb(mark, clock.elapsed());
+    time.absorb(opened.reached.mark, clock.elapsed());
     let holder = Holder::new(
         u64::from_le_bytes(random()?),
         settings.mode,

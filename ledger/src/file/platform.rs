@@ -3,6 +3,12 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use std::time::Duration;
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use crate::decision::BootId;
+use crate::decision::BootTime;
 
 /// Who may read a new file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +127,43 @@ pub(crate) fn process_id() -> u32 {
     }
 }
 
+/// The boot clock: which boot it is, and how long the machine has run or slept since. `None` where
+/// the system does not say both.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn boot_time() -> Option<BootTime> {
+    use rustix::time::{DynamicClockId, clock_gettime_dynamic};
+    use std::sync::OnceLock;
+
+    static BOOT: OnceLock<Option<BootId>> = OnceLock::new();
+    let boot = (*BOOT.get_or_init(read_boot_id))?;
+    // rustix asks the kernel by itself: what is put before libc, as faketime does, is not asked.
+    let shown = clock_gettime_dynamic(DynamicClockId::Boottime).ok()?;
+    let seconds = u64::try_from(shown.tv_sec).ok()?;
+    let nanos = u32::try_from(shown.tv_nsec).ok()?;
+    let since_start = Duration::new(seconds, nanos);
+    Some(BootTime { boot, since_start })
+}
+
+/// In a time namespace of its own a process sees another boot clock under the same identity, so
+/// there it is none. A kernel without such namespaces has no link to say so.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn read_boot_id() -> Option<BootId> {
+    const FIRST_NAMESPACE: &str = "time:[4026531834]";
+    if let Ok(namespace) = std::fs::read_link("/proc/self/ns/time")
+        && namespace.as_os_str() != FIRST_NAMESPACE
+    {
+        return None;
+    }
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let boot = uuid::Uuid::try_parse(text.trim()).ok()?;
+    Some(BootId::from_bytes(boot.into_bytes()))
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn boot_time() -> Option<BootTime> {
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,5 +187,19 @@ mod tests {
             std::os::unix::fs::symlink(&path, &link).expect("a link");
             assert_eq!(identity_at(&link).expect("it leads there"), other);
         }
+    }
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_boot_clock_is_the_uptime() {
+        let uptime = std::fs::read_to_string("/proc/uptime").expect("procfs");
+        let before = uptime.split('.').next().and_then(|text| text.parse().ok());
+        let Some(at) = boot_time() else {
+            // A kernel that hides the identity of its boot: nothing is measured there.
+            assert!(read_boot_id().is_none());
+            return;
+        };
+        assert!(before.is_some_and(|seconds| at.since_start >= Duration::from_secs(seconds)));
+        let later = boot_time().expect("said before");
+        assert!(later.boot == at.boot && later.since_start >= at.since_start);
     }
 }

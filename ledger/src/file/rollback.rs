@@ -2,7 +2,7 @@
 
 use redb::Database;
 
-use crate::decision::Fence;
+use crate::decision::{ClockMark, Fence};
 use crate::error::{Error, before_commit, in_commit};
 use crate::file::head::Head;
 use crate::file::settings::{Rollback, Settings};
@@ -19,7 +19,7 @@ pub(crate) fn settle_rollback(
     stored: Floor,
     seen: Floor,
 ) -> Result<Floor, Error> {
-    let has_fallen_back = stored.fence < seen.fence || stored.mark_ms < seen.mark_ms;
+    let has_fallen_back = stored.fence < seen.fence || stored.mark.now < seen.mark.now;
     let is_stranger = head.side_file_id.is_some_and(|id| id != *side.id());
     match settings.rollback {
         Rollback::Refuse if has_fallen_back && !is_stranger => Err(Error::RolledBack {
@@ -34,9 +34,18 @@ pub(crate) fn settle_rollback(
             Ok(stored)
         }
         Rollback::Accept => {
+            let mark = if seen.mark.now > stored.mark.now {
+                // Of a mark in the note only the time is known.
+                ClockMark {
+                    rewinds: stored.mark.rewinds,
+                    ..seen.mark
+                }
+            } else {
+                stored.mark
+            };
             let floor = Floor {
                 fence: stored.fence.max(seen.fence),
-                mark_ms: stored.mark_ms.max(seen.mark_ms),
+                mark,
             };
             write_floor(database, side, floor)?;
             head.side_file_id = Some(*side.id());

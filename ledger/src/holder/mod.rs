@@ -8,13 +8,15 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
-use crate::clock::{Clock, locked, unpoisoned};
-use crate::decision::{Evidence, Fence, Namespace, TimeReading, Timekeeper, Timestamp};
+use crate::clock::{self, Clock, locked, unpoisoned};
+use crate::decision::{
+    ClockMark, ClockReading, Evidence, Fence, Namespace, TimeReading, Timekeeper, Timestamp,
+};
 use crate::error::Error;
 use crate::events::Events;
 use crate::file::platform;
 use crate::file::settings::Mode;
-use crate::store::codec::NamespaceRow;
+use crate::store::codec::{Floor, NamespaceRow};
 use crate::store::tables::NamespaceId;
 
 use live_claims::LiveClaims;
@@ -43,8 +45,8 @@ struct Fences {
     highest: AtomicU64,
     /// The highest known to be on disk.
     stored: AtomicU64,
-    /// The newest mark known to be on disk, in Unix milliseconds.
-    stored_mark_ms: AtomicU64,
+    /// The newest mark known to be on disk.
+    stored_mark: Mutex<ClockMark>,
 }
 
 /// What a transaction leaves behind in memory once it is committed.
@@ -54,7 +56,7 @@ pub(crate) struct Written {
     /// The highest fence that the transaction stored; 0 for none.
     pub(crate) fence: u64,
     /// The mark that the transaction stored.
-    pub(crate) mark: Timestamp,
+    pub(crate) mark: ClockMark,
 }
 
 impl Written {
@@ -63,7 +65,7 @@ impl Written {
         Self {
             has_new_namespace: self.has_new_namespace || other.has_new_namespace,
             fence: self.fence.max(other.fence),
-            mark: self.mark.max(other.mark),
+            mark: self.mark.newer(other.mark),
         }
     }
 }
@@ -89,7 +91,7 @@ impl Holder {
             fences: Fences {
                 highest: AtomicU64::new(fence),
                 stored: AtomicU64::new(fence),
-                stored_mark_ms: AtomicU64::new(time.mark().unix_ms()),
+                stored_mark: Mutex::new(time.mark()),
             },
             time: Mutex::new(time),
             namespaces: RwLock::default(),
@@ -115,16 +117,41 @@ impl Holder {
     }
 
     pub(crate) fn read_time(&self) -> TimeReading {
-        // Both clocks are read under the lock, so that readings arrive in their order.
-        let mut time = locked(&self.time);
-        time.read(self.clock.wall(), self.clock.elapsed())
+        self.read_time_to_store().0
     }
 
-    /// Believes the wall clock, and returns the time it gives.
-    pub(crate) fn believe_wall_clock(&self) -> Timestamp {
+    /// The ledger's time, and the mark that is to be stored with what is written at this time.
+    pub(crate) fn read_time_to_store(&self) -> (TimeReading, ClockMark) {
+        self.with_time(|_, _| {})
+    }
+
+    /// Believes the wall clock.
+    pub(crate) fn believe_wall_clock(&self) -> (TimeReading, ClockMark) {
+        self.with_time(Timekeeper::confirm)
+    }
+
+    /// Takes the time back to the wall clock, if that is earlier.
+    pub(crate) fn take_clock_back(&self) -> (TimeReading, ClockMark) {
+        self.with_time(Timekeeper::take_back)
+    }
+
+    fn with_time(
+        &self,
+        change: impl FnOnce(&mut Timekeeper, ClockReading),
+    ) -> (TimeReading, ClockMark) {
+        // All clocks are read under the lock, so that readings arrive in their order.
         let mut time = locked(&self.time);
-        time.confirm(self.clock.wall(), self.clock.elapsed());
-        time.mark()
+        let at = clock::reading(&*self.clock);
+        change(&mut time, at);
+        let reading = time.read(at);
+        (reading, time.mark())
+    }
+
+    /// The ledger's time, if it is not earlier than a mark in the file that another process may
+    /// have stored.
+    pub(crate) fn now_at(&self, seen: ClockMark) -> Timestamp {
+        locked(&self.time).absorb(seen, self.clock.elapsed());
+        self.now()
     }
 
     /// The next fence; it is never given out again, whatever becomes of the transaction.
@@ -138,21 +165,42 @@ impl Holder {
     }
 
     /// Learns what the file has reached, and notices when it has fallen back.
-    pub(crate) fn absorb(&self, fence: u64, mark: Timestamp) -> Result<(), Error> {
+    ///
+    /// Each process of a shared file does so in each of its transactions, before it reads the time
+    /// for it. So the marks in the file are in the order of the commits, and what one process knows
+    /// of its wall clock reaches the others. Say A sees a clock two days ahead (`faketime` changes
+    /// the clock of one process) and B the right one:
+    ///
+    /// - A's commits store the elapsed time, and since when its clock is ahead; B goes on from that
+    ///   time, which is right by its own clock. B's reading contradicts the leap, so the mark that
+    ///   B stores has none, and A starts again with its hour, although A may have read its clocks
+    ///   between B's commit and its own transaction: of the file the contradiction is taken over,
+    ///   even where A knows a later time. So A is not believed while B commits more often than
+    ///   once an hour; replays commit nothing and contradict nothing.
+    /// - After an hour without a commit of B's, A is believed, as one process alone would be. B then
+    ///   finds the file two days ahead of its clock, goes on from there, and reports it; a person
+    ///   takes it back.
+    /// - A person who takes it back raises the count of rewinds in the file: the mark is lower and yet newer,
+    ///   for A and for B, and not taken for that of a restored backup.
+    pub(crate) fn absorb(&self, reached: Floor) -> Result<(), Error> {
         let seen = self.fences.stored.load(Ordering::SeqCst);
-        let seen_mark_ms = self.fences.stored_mark_ms.load(Ordering::SeqCst);
-        if fence < seen || mark.unix_ms() < seen_mark_ms {
-            return Err(Error::RolledBack {
-                stored: Fence::from_stored(fence),
-                seen: Fence::from_stored(seen),
-            });
+        {
+            let mut stored = locked(&self.fences.stored_mark);
+            if reached.fence < seen || reached.mark.is_before(&stored) {
+                return Err(Error::RolledBack {
+                    stored: Fence::from_stored(reached.fence),
+                    seen: Fence::from_stored(seen),
+                });
+            }
+            *stored = reached.mark;
         }
-        self.fences.highest.fetch_max(fence, Ordering::SeqCst);
-        self.fences.stored.fetch_max(fence, Ordering::SeqCst);
         self.fences
-            .stored_mark_ms
-            .fetch_max(mark.unix_ms(), Ordering::SeqCst);
-        locked(&self.time).absorb(mark, self.clock.elapsed());
+            .highest
+            .fetch_max(reached.fence, Ordering::SeqCst);
+        self.fences
+            .stored
+            .fetch_max(reached.fence, Ordering::SeqCst);
+        locked(&self.time).absorb(reached.mark, self.clock.elapsed());
         Ok(())
     }
 
@@ -161,20 +209,31 @@ impl Holder {
         if written.has_new_namespace {
             unpoisoned(self.namespaces.write()).clear();
         }
-        let mark_ms = written.mark.unix_ms();
         let fence = self
             .fences
             .stored
             .fetch_max(written.fence, Ordering::SeqCst);
-        let earlier_ms = self
-            .fences
-            .stored_mark_ms
-            .fetch_max(mark_ms, Ordering::SeqCst);
+        let mark = {
+            let mut stored = locked(&self.fences.stored_mark);
+            *stored = stored.newer(written.mark);
+            stored.now
+        };
         if let Some(side) = self.claims.side_file() {
             side.set_note(Note {
                 fence: fence.max(written.fence),
-                mark: Timestamp::from_unix_ms(earlier_ms.max(mark_ms)),
+                mark,
             });
+        }
+    }
+
+    /// Lowers the mark that the side file remembers, since the time is taken back.
+    ///
+    /// Another process may have committed just before and raise it once more: then the next
+    /// opening reports a restored backup, which a person accepts. Nothing is lost by it.
+    pub(crate) fn lower_note(&self, mark: Timestamp) {
+        if let Some(side) = self.claims.side_file() {
+            let fence = side.note().fence;
+            side.set_note(Note { fence, mark });
         }
     }
 

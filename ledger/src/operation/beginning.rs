@@ -129,12 +129,10 @@ pub(crate) fn now_of(
     snapshot: &Snapshot,
     id: NamespaceId,
 ) -> Result<Timestamp, Error> {
-    let now = engine.holder.now();
     if !engine.holder.mode().has_other_writers() {
-        return Ok(now);
+        return Ok(engine.holder.now());
     }
-    let tail = snapshot.tail(id)?;
-    Ok(now.max(Timestamp::from_unix_ms(tail.mark_ms)))
+    Ok(engine.holder.now_at(snapshot.tail(id)?.mark))
 }
 
 /// Only a claim's holder is looked for; an answer needs none.
@@ -338,7 +336,14 @@ fn age_of(
     };
     let swept = (removed > 0).then(|| Timestamp::from_unix_ms(removed));
     let expired = expired.and_then(|_| asked.key.time());
-    Ok(key_age(policy, &asked.key, swept.max(expired), store.now))
+    let removed = swept.max(expired);
+    Ok(key_age(
+        policy,
+        &asked.key,
+        removed,
+        store.now,
+        store.latest,
+    ))
 }
 
 fn stale(asked: &Asked, now: Timestamp, ahead: bool) -> Refusal {

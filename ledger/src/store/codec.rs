@@ -23,14 +23,17 @@ use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::decision::{
-    Checkpoint, Claimed, Completed, Fence, Fingerprint, FingerprintAlgorithm, OnInterrupted,
-    Policy, PolicyStamp, Record, Response, ResponseKind, State, Timestamp,
+    BootId, BootTime, Checkpoint, Claimed, ClockMark, Completed, Fence, Fingerprint,
+    FingerprintAlgorithm, Leap, OnInterrupted, Policy, PolicyStamp, Record, Response, ResponseKind,
+    State, Timestamp,
 };
 use crate::events::Noted;
 use crate::events::counts::EventCounts;
 use crate::events::delays::Delays;
 
 const VERSION: u8 = 1;
+/// Of tails and floors that say more of the clock than its time.
+const VERSION_WITH_CLOCK: u8 = 2;
 const CHECKSUM_BYTES: usize = 8;
 /// The largest typed value that is decoded: a bound on what damaged lengths can ask for.
 const TYPED_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -50,8 +53,12 @@ const USUAL_BYTES: usize = 512;
 
 /// Seals `value` for `key`.
 fn seal<T: Encode>(key: &[u8], value: &T) -> Vec<u8> {
+    seal_as(VERSION, key, value)
+}
+
+fn seal_as<T: Encode>(version: u8, key: &[u8], value: &T) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(USUAL_BYTES);
-    bytes.push(VERSION);
+    bytes.push(version);
     bincode::encode_into_writer(value, AppendTo(&mut bytes), config::standard())
         .expect("appending to memory cannot fail");
     let sum = checksum(key, &bytes);
@@ -70,6 +77,14 @@ impl Writer for AppendTo<'_> {
 }
 
 fn unseal<T: Decode<()>>(key: &[u8], sealed: &[u8]) -> Result<T, Unreadable> {
+    match open_seal(key, sealed)? {
+        (VERSION, bytes) => decode_body(bytes),
+        (version, _) => Err(Unreadable::NewerVersion(version)),
+    }
+}
+
+/// The version and the body of a value that is whole.
+fn open_seal<'s>(key: &[u8], sealed: &'s [u8]) -> Result<(u8, &'s [u8]), Unreadable> {
     let (body, sum) = sealed
         .split_last_chunk::<CHECKSUM_BYTES>()
         .ok_or(Unreadable::Damaged)?;
@@ -77,9 +92,10 @@ fn unseal<T: Decode<()>>(key: &[u8], sealed: &[u8]) -> Result<T, Unreadable> {
         return Err(Unreadable::Damaged);
     }
     let (&version, bytes) = body.split_first().ok_or(Unreadable::Damaged)?;
-    if version != VERSION {
-        return Err(Unreadable::NewerVersion(version));
-    }
+    Ok((version, bytes))
+}
+
+fn decode_body<T: Decode<()>>(bytes: &[u8]) -> Result<T, Unreadable> {
     // A length is believed, and room made for it, before that many bytes are read: a record that
     // claims more than it has must not end the process. The checksum does not help against bytes
     // that were made on purpose.
@@ -257,8 +273,7 @@ pub(crate) fn decode_record(key: &[u8], sealed: &[u8]) -> Result<Record, Unreada
 }
 
 /// The last row of a namespace: its counters, and what the file must never forget.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
-#[cfg_attr(test, derive(Serialize, serde::Deserialize))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tail {
     /// Stored records, expired ones that were not swept included.
     pub(crate) records: u64,
@@ -268,34 +283,199 @@ pub(crate) struct Tail {
     pub(crate) bytes: u64,
     /// The highest fence given out in this namespace.
     pub(crate) fence: u64,
-    /// The newest time at which the namespace was written.
-    pub(crate) mark_ms: u64,
+    /// The time at which the namespace was last written.
+    pub(crate) mark: ClockMark,
     /// The newest time inside a key that was ever removed by sweeping; 0 for none.
     pub(crate) newest_removed_ms: u64,
 }
 
+#[derive(Encode, Decode)]
+#[cfg_attr(test, derive(Serialize, serde::Deserialize))]
+struct StoredTail {
+    records: u64,
+    claimed: u64,
+    bytes: u64,
+    fence: u64,
+    mark_ms: u64,
+    newest_removed_ms: u64,
+}
+
+#[derive(Encode, Decode)]
+#[cfg_attr(test, derive(Serialize, serde::Deserialize))]
+struct StoredTailWithClock {
+    tail: StoredTail,
+    clock: StoredClock,
+}
+
+/// What a mark says beside its time.
+#[derive(Encode, Decode)]
+#[cfg_attr(test, derive(Serialize, serde::Deserialize))]
+struct StoredClock {
+    rewinds: u32,
+    boot: Option<StoredBoot>,
+    leap: Option<StoredLeap>,
+}
+
+#[derive(Encode, Decode)]
+#[cfg_attr(test, derive(Serialize, serde::Deserialize))]
+struct StoredBoot {
+    id: [u8; 16],
+    since_start_ms: u64,
+}
+
+#[derive(Encode, Decode)]
+#[cfg_attr(test, derive(Serialize, serde::Deserialize))]
+struct StoredLeap {
+    since_ms: u64,
+    wall_ms: u64,
+    unmeasured: bool,
+}
+
+impl StoredClock {
+    /// `None` where the time says it all: then the bytes are those of version 1.
+    fn of(mark: &ClockMark) -> Option<Self> {
+        let clock = Self {
+            rewinds: mark.rewinds,
+            boot: mark.boot.map(|at| StoredBoot {
+                id: at.boot.to_bytes(),
+                since_start_ms: u64::try_from(at.since_start.as_millis()).unwrap_or(u64::MAX),
+            }),
+            leap: mark.leap.map(|leap| StoredLeap {
+                since_ms: leap.since.unix_ms(),
+                wall_ms: leap.wall.unix_ms(),
+                unmeasured: leap.unmeasured,
+            }),
+        };
+        // A leap that no boot clock measured is met anew by each opening.
+        (clock.rewinds > 0 || clock.boot.is_some()).then_some(clock)
+    }
+
+    fn mark(self, now_ms: u64) -> ClockMark {
+        ClockMark {
+            rewinds: self.rewinds,
+            now: Timestamp::from_unix_ms(now_ms),
+            boot: self.boot.map(|at| BootTime {
+                boot: BootId::from_bytes(at.id),
+                since_start: Duration::from_millis(at.since_start_ms),
+            }),
+            leap: self.leap.map(|leap| Leap {
+                since: Timestamp::from_unix_ms(leap.since_ms),
+                wall: Timestamp::from_unix_ms(leap.wall_ms),
+                unmeasured: leap.unmeasured,
+            }),
+        }
+    }
+}
+
+fn mark_of(now_ms: u64) -> ClockMark {
+    ClockMark::from(Timestamp::from_unix_ms(now_ms))
+}
+
 pub(crate) fn encode_tail(key: &[u8], tail: &Tail) -> Vec<u8> {
-    seal(key, tail)
+    let stored = StoredTail {
+        records: tail.records,
+        claimed: tail.claimed,
+        bytes: tail.bytes,
+        fence: tail.fence,
+        mark_ms: tail.mark.now.unix_ms(),
+        newest_removed_ms: tail.newest_removed_ms,
+    };
+    match StoredClock::of(&tail.mark) {
+        None => seal(key, &stored),
+        Some(clock) => {
+            let tail = stored;
+            seal_as(
+                VERSION_WITH_CLOCK,
+                key,
+                &StoredTailWithClock { tail, clock },
+            )
+        }
+    }
 }
 
 pub(crate) fn decode_tail(key: &[u8], sealed: &[u8]) -> Result<Tail, Unreadable> {
-    unseal(key, sealed)
+    let (stored, clock) = match open_seal(key, sealed)? {
+        (VERSION, bytes) => (decode_body::<StoredTail>(bytes)?, None),
+        (VERSION_WITH_CLOCK, bytes) => {
+            let stored: StoredTailWithClock = decode_body(bytes)?;
+            (stored.tail, Some(stored.clock))
+        }
+        (version, _) => return Err(Unreadable::NewerVersion(version)),
+    };
+    let mark_ms = stored.mark_ms;
+    Ok(Tail {
+        records: stored.records,
+        claimed: stored.claimed,
+        bytes: stored.bytes,
+        fence: stored.fence,
+        mark: clock.map_or_else(|| mark_of(mark_ms), |clock| clock.mark(mark_ms)),
+        newest_removed_ms: stored.newest_removed_ms,
+    })
 }
 
 /// What fence and time may never fall below, for a file whose tails do not say so yet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
-#[cfg_attr(test, derive(Serialize, serde::Deserialize))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Floor {
     pub(crate) fence: u64,
-    pub(crate) mark_ms: u64,
+    pub(crate) mark: ClockMark,
+}
+
+impl Floor {
+    /// What a file has reached whose tails say so as well.
+    pub(crate) fn and(self, tail: &Tail) -> Self {
+        Self {
+            fence: self.fence.max(tail.fence),
+            mark: self.mark.newer(tail.mark),
+        }
+    }
+}
+
+#[derive(Encode, Decode)]
+#[cfg_attr(test, derive(Serialize, serde::Deserialize))]
+struct StoredFloor {
+    fence: u64,
+    mark_ms: u64,
+}
+
+#[derive(Encode, Decode)]
+#[cfg_attr(test, derive(Serialize, serde::Deserialize))]
+struct StoredFloorWithClock {
+    floor: StoredFloor,
+    clock: StoredClock,
 }
 
 pub(crate) fn encode_floor(key: &[u8], floor: &Floor) -> Vec<u8> {
-    seal(key, floor)
+    let stored = StoredFloor {
+        fence: floor.fence,
+        mark_ms: floor.mark.now.unix_ms(),
+    };
+    match StoredClock::of(&floor.mark) {
+        None => seal(key, &stored),
+        Some(clock) => {
+            let floor = stored;
+            seal_as(
+                VERSION_WITH_CLOCK,
+                key,
+                &StoredFloorWithClock { floor, clock },
+            )
+        }
+    }
 }
 
 pub(crate) fn decode_floor(key: &[u8], sealed: &[u8]) -> Result<Floor, Unreadable> {
-    unseal(key, sealed)
+    let (stored, clock) = match open_seal(key, sealed)? {
+        (VERSION, bytes) => (decode_body::<StoredFloor>(bytes)?, None),
+        (VERSION_WITH_CLOCK, bytes) => {
+            let stored: StoredFloorWithClock = decode_body(bytes)?;
+            (stored.floor, Some(stored.clock))
+        }
+        (version, _) => return Err(Unreadable::NewerVersion(version)),
+    };
+    let mark_ms = stored.mark_ms;
+    Ok(Floor {
+        fence: stored.fence,
+        mark: clock.map_or_else(|| mark_of(mark_ms), |clock| clock.mark(mark_ms)),
+    })
 }
 
 /// What the callers of a namespace met.
@@ -596,7 +776,7 @@ mod tests {
 
     #[test]
     fn tails_and_floors_keep_their_bytes() {
-        for row in rows("tails", 4) {
+        for row in rows("tails", 7) {
             let (key, sealed) = (bytes(&row, "key_hex"), bytes(&row, "value_hex"));
             let tail = decode_tail(&key, &sealed).expect("it decodes");
             for (field, found) in [
@@ -604,22 +784,52 @@ mod tests {
                 ("claimed", tail.claimed),
                 ("bytes", tail.bytes),
                 ("fence", tail.fence),
-                ("mark_ms", tail.mark_ms),
+                ("mark_ms", tail.mark.now.unix_ms()),
                 ("newest_removed_ms", tail.newest_removed_ms),
             ] {
                 assert_eq!(row[field], number(found), "{}: {field}", row["name"]);
             }
             assert_eq!(encode_tail(&key, &tail), sealed);
-            assert_maintained_codec_agrees::<Tail>(&sealed);
+            match clock_of(&tail.mark) {
+                None => assert_maintained_codec_agrees::<StoredTail>(&sealed),
+                Some(clock) => {
+                    assert_eq!(row["clock"], clock, "{}", row["name"]);
+                    assert_maintained_codec_agrees::<StoredTailWithClock>(&sealed);
+                }
+            }
         }
-        for row in rows("floors", 3) {
+        for row in rows("floors", 4) {
             let (key, sealed) = (bytes(&row, "key_hex"), bytes(&row, "value_hex"));
             let floor = decode_floor(&key, &sealed).expect("it decodes");
             assert_eq!(row["fence"], number(floor.fence));
-            assert_eq!(row["mark_ms"], number(floor.mark_ms));
+            assert_eq!(row["mark_ms"], number(floor.mark.now.unix_ms()));
             assert_eq!(encode_floor(&key, &floor), sealed);
-            assert_maintained_codec_agrees::<Floor>(&sealed);
+            match clock_of(&floor.mark) {
+                None => assert_maintained_codec_agrees::<StoredFloor>(&sealed),
+                Some(clock) => {
+                    assert_eq!(row["clock"], clock, "{}", row["name"]);
+                    assert_maintained_codec_agrees::<StoredFloorWithClock>(&sealed);
+                }
+            }
         }
+    }
+
+    /// What a mark says beside its time, as the vectors write it.
+    fn clock_of(mark: &ClockMark) -> Option<Value> {
+        StoredClock::of(mark).map(|clock| {
+            json!({
+                "rewinds": clock.rewinds,
+                "boot": clock.boot.map(|at| json!({
+                    "id_hex": hex(&at.id),
+                    "since_start_ms": number(at.since_start_ms),
+                })),
+                "leap": clock.leap.map(|leap| json!({
+                    "since_ms": number(leap.since_ms),
+                    "wall_ms": number(leap.wall_ms),
+                    "unmeasured": leap.unmeasured,
+                })),
+            })
+        })
     }
 
     #[test]

@@ -8,7 +8,6 @@ use std::time::Duration;
 use redb::{ReadTransaction, ReadableDatabase};
 
 use crate::clock::{SystemClock, unpoisoned};
-use crate::decision::Timestamp;
 use crate::error::{Cause, Error, before_commit, no_panic};
 use crate::events::Ride;
 use crate::file::open_files::OpenHere;
@@ -301,8 +300,7 @@ impl Engine {
         let (fresh, reached) = no_panic(|| self.storage.replace(base.take()))?;
         *base = Some(fresh);
         drop(base);
-        self.holder
-            .absorb(reached.fence, Timestamp::from_unix_ms(reached.mark_ms))?;
+        self.holder.absorb(reached)?;
         let (ready, failed) = (Status::Ready as u8, Status::Failed as u8);
         let _ = self
             .status

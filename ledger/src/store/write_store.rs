@@ -10,7 +10,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
 use crate::decision::{
-    Evidence, Fence, Key, Namespace, PolicyStamp, Record, Room, State, Timestamp, forget,
+    ClockMark, Evidence, Fence, Key, Namespace, PolicyStamp, Record, Room, State, TimeReading,
+    Timestamp, forget, shorten_lease,
 };
 use crate::error::{Error, Invalid, before_commit, no_panic};
 use crate::events::Noted;
@@ -28,6 +29,10 @@ use crate::store::tables::{
 pub(crate) struct WriteStore<'t> {
     pub(crate) holder: &'t Holder,
     pub(crate) now: Timestamp,
+    /// The later one of the ledger's time and the wall clock.
+    pub(crate) latest: Timestamp,
+    /// The time as it is stored with what this transaction writes.
+    mark: ClockMark,
     transaction: &'t WriteTransaction,
     records: Table<'t, &'static [u8], &'static [u8]>,
     expiry: Option<Table<'t, &'static [u8], ()>>,
@@ -120,6 +125,8 @@ impl<'t> WriteStore<'t> {
         let mut store = Self {
             holder,
             now: Timestamp::EPOCH,
+            latest: Timestamp::EPOCH,
+            mark: ClockMark::default(),
             transaction,
             records,
             expiry: None,
@@ -136,26 +143,33 @@ impl<'t> WriteStore<'t> {
         if holder.mode().has_other_writers() {
             store.catch_up()?;
         }
-        store.now = holder.now();
+        store.use_time(holder.read_time_to_store());
         Ok(store)
+    }
+
+    fn use_time(&mut self, (reading, mark): (TimeReading, ClockMark)) {
+        self.now = reading.now;
+        self.latest = reading.latest();
+        self.mark = mark;
     }
 
     /// Learns fences and marks that other processes have stored since.
     fn catch_up(&mut self) -> Result<(), Error> {
+        let mut reached = self.floor()?;
+        for number in 0..self.namespace_count()? {
+            reached = reached.and(&self.tail(NamespaceId(number))?);
+        }
+        self.holder.absorb(reached)
+    }
+
+    /// How many namespaces there are; they are numbered from 0.
+    fn namespace_count(&self) -> Result<u16, Error> {
         let namespaces = self
             .transaction
             .open_table(NAMESPACES)
             .map_err(before_commit)?;
         let count = namespaces.len().map_err(before_commit)?;
-        drop(namespaces);
-        let mut reached = self.floor()?;
-        for number in 0..u16::try_from(count).unwrap_or(u16::MAX) {
-            let tail = self.tail(NamespaceId(number))?;
-            reached.fence = reached.fence.max(tail.fence);
-            reached.mark_ms = reached.mark_ms.max(tail.mark_ms);
-        }
-        self.holder
-            .absorb(reached.fence, Timestamp::from_unix_ms(reached.mark_ms))
+        Ok(u16::try_from(count).unwrap_or(u16::MAX))
     }
 
     fn floor(&self) -> Result<Floor, Error> {
@@ -167,21 +181,81 @@ impl<'t> WriteStore<'t> {
         }
     }
 
-    /// Stores a time that the file may never fall below.
-    pub(crate) fn raise_floor(&mut self, mark: Timestamp) -> Result<(), Error> {
-        let result = self.raise_floor_parts(mark);
-        self.guard(result)
+    /// Believes the wall clock, and stores its time as one that the file may never fall below.
+    pub(crate) fn confirm_clock(&mut self) -> Result<Timestamp, Error> {
+        let (reading, mark) = self.holder.believe_wall_clock();
+        if reading.wall < reading.now {
+            // Nothing to confirm, and nothing that a sweep at a time from ahead could ride along with.
+            return Ok(reading.now);
+        }
+        // What rides along in this transaction was decided by the time before.
+        self.mark = mark;
+        let result = self.store_floor();
+        self.guard(result).map(|()| reading.now)
     }
 
-    fn raise_floor_parts(&mut self, mark: Timestamp) -> Result<(), Error> {
+    /// Takes the time back to the wall clock, if that is earlier, and stores it in the place of all
+    /// marks before.
+    pub(crate) fn take_clock_back(&mut self) -> Result<Timestamp, Error> {
+        let before = self.now;
+        self.use_time(self.holder.take_clock_back());
+        if self.now >= before {
+            return Ok(self.now);
+        }
+        let result = self.take_back_parts();
+        self.guard(result).map(|()| self.now)
+    }
+
+    fn take_back_parts(&mut self) -> Result<(), Error> {
+        for number in 0..self.namespace_count()? {
+            let id = NamespaceId(number);
+            let tail = self.tail(id)?;
+            // It would refuse every new key until its time, too.
+            if tail.newest_removed_ms > self.now.unix_ms() {
+                self.tail_mut(id)?.newest_removed_ms = self.now.unix_ms();
+            }
+            if tail.claimed > 0 {
+                self.shorten_leases(id)?;
+            }
+        }
+        // Before the commit: lowered without one it only notices a restored backup less early,
+        // while a commit without it would look like a restored backup.
+        self.holder.lower_note(self.now);
+        self.store_floor()
+    }
+
+    /// A lease from before would otherwise run for as long as the time is taken back.
+    fn shorten_leases(&mut self, id: NamespaceId) -> Result<(), Error> {
+        let (start, end) = (namespace_prefix(id), tail_key(id));
+        let mut changed = Vec::new();
+        for row in self
+            .records
+            .range::<&[u8]>(start.as_slice()..end.as_slice())
+            .map_err(before_commit)?
+        {
+            let (key, sealed) = row.map_err(before_commit)?;
+            // A damaged record keeps what it has; reading it and `check` name it.
+            if let Ok(record) = codec::decode_record(key.value(), sealed.value())
+                && let Some(shorter) = shorten_lease(&record, self.now)
+            {
+                changed.push((key.value().to_vec(), record, shorter));
+            }
+        }
+        for (record_key, old, new) in changed {
+            self.put(&record_key, Some(&old), &new)?;
+        }
+        Ok(())
+    }
+
+    fn store_floor(&mut self) -> Result<(), Error> {
         let mut floor = self.floor()?;
-        floor.mark_ms = floor.mark_ms.max(mark.unix_ms());
+        floor.mark = floor.mark.newer(self.mark);
         let sealed = codec::encode_floor(META_FLOOR, &floor);
         let mut meta = self.transaction.open_table(META).map_err(before_commit)?;
         meta.insert(META_FLOOR, sealed.as_slice())
             .map_err(before_commit)?;
         self.is_dirty = true;
-        self.written.mark = self.written.mark.max(mark);
+        self.written.mark = self.mark;
         Ok(())
     }
 
@@ -678,13 +752,12 @@ impl<'t> WriteStore<'t> {
     /// Writes the counters, each with the mark of time, and ends the ledger's part.
     pub(crate) fn finish(&mut self) -> Result<Written, Error> {
         self.store_events()?;
-        let mark_ms = self.now.unix_ms();
         for (namespace, state) in &mut self.tails {
             if !state.is_dirty {
                 continue;
             }
-            self.written.mark = self.written.mark.max(self.now);
-            state.tail.mark_ms = state.tail.mark_ms.max(mark_ms);
+            self.written.mark = self.mark;
+            state.tail.mark = self.mark;
             let key = tail_key(*namespace);
             self.records
                 .insert(
