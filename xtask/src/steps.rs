@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::time::Duration;
 
+use crate::apt;
 use crate::client;
 use crate::desktop;
 use crate::foreign;
@@ -177,6 +178,16 @@ fn clippy_all(workspace: &Workspace) -> Result<Ending, Failure> {
 
 /// Benchmarks are linted but not run: a shared machine measures nothing.
 fn test(workspace: &Workspace) -> Result<Ending, Failure> {
+    // Tests of `idem` run it under a wrong clock.
+    let packages = ["faketime"];
+    if cfg!(target_os = "linux") && !on_path("faketime") {
+        apt::install(&packages).map_err(|why| {
+            let remedy = apt::remedy(&packages);
+            Failure::new(format!(
+                "no faketime for the tests of idem ({why}): {remedy}"
+            ))
+        })?;
+    }
     let targets = ["--lib", "--bins", "--tests", "--examples"];
     cargo(
         workspace,

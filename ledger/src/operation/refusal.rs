@@ -65,8 +65,9 @@ impl fmt::Display for Refusal {
                 ahead: false,
             } => write!(
                 f,
-                "the key is from {key_time} and may have run and been forgotten (it is {now}); \
-                 find out whether it happened before using a new key"
+                "the key is from {key_time} and may have run and been forgotten (it is {now} by \
+                 the ledger's time; if that is ahead, `stats` says how it is taken back); find \
+                 out whether it happened before using a new key"
             ),
             Self::Stale {
                 key_time,

@@ -8,6 +8,8 @@
 mod desk;
 
 mod care;
+#[cfg(target_os = "linux")]
+mod clocks;
 mod endings;
 mod fingerprints;
 mod inspection;

@@ -101,10 +101,23 @@ pub(crate) enum Action {
     Completions(CompletionsArguments),
     /// Print the manual page
     Man(ManArguments),
-    /// Confirm that the machine's clock is right after it was set far ahead
-    ConfirmClock,
+    /// Confirm that the machine's clock is right after it leapt, or take the ledger's time back to it
+    ConfirmClock(ConfirmClockArguments),
     /// Accept that the file is older than what was seen before, as after restoring a backup
     AcceptRollback,
+}
+
+/// Options of `idem confirm-clock`.
+#[derive(Debug, Args)]
+pub(crate) struct ConfirmClockArguments {
+    /// Take the ledger's time back to the clock, where a wrong clock has driven it ahead; keys that
+    /// this changes are named first, and nothing is done
+    #[arg(long)]
+    pub(crate) back: bool,
+
+    /// Take it back, with the keys that this changes
+    #[arg(long, requires = "back")]
+    pub(crate) yes: bool,
 }
 
 /// Where a key lives.

@@ -4,10 +4,12 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
+use idempotency_ledger::time::ClockState;
 use idempotency_ledger::{NamespaceStats, Policy, RecordFilter, RecordInfo, RecordState, Stats};
 use serde::Serialize;
 
 use crate::arguments::{LsArguments, ShowArguments, StateArgument, StatsArguments};
+use crate::clock;
 use crate::exit::{Exit, Failure};
 use crate::identity::{Identity, check_scope, stored_namespace};
 use crate::location::Location;
@@ -193,8 +195,38 @@ struct LedgerLine {
     file_bytes: Option<u64>,
     fence: u64,
     now: String,
-    /// How far the wall clock leapt, until it is confirmed.
+    /// `agrees`, `leapt` (ahead, and held back) or `behind` (the ledger's time is ahead of it).
+    clock: &'static str,
+    /// Since when, in the ledger's time.
+    clock_since: Option<String>,
+    /// When a clock that leapt is believed, if it stays there.
+    clock_believed_at: Option<String>,
+    /// How far the wall clock leapt, while it is held back.
     unconfirmed_jump_s: Option<u64>,
+    /// How far the ledger's time is ahead of the wall clock.
+    behind_s: Option<u64>,
+}
+
+impl LedgerLine {
+    fn of(stats: &Stats) -> Self {
+        let (clock, since, believed_at, behind) = match stats.clock {
+            ClockState::Agrees => ("agrees", None, None, None),
+            ClockState::Leapt {
+                since, believed_at, ..
+            } => ("leapt", Some(since), believed_at, None),
+            ClockState::Behind { by, since } => ("behind", Some(since), None, Some(by)),
+        };
+        Self {
+            file_bytes: stats.file_bytes,
+            fence: stats.fence.get(),
+            now: stats.now.to_string(),
+            clock,
+            clock_since: since.map(|time| time.to_string()),
+            clock_believed_at: believed_at.map(|time| time.to_string()),
+            unconfirmed_jump_s: stats.unconfirmed_jump.map(|jump| jump.as_secs()),
+            behind_s: behind.map(|span| span.as_secs()),
+        }
+    }
 }
 
 /// `idem stats`.
@@ -205,12 +237,7 @@ pub(crate) fn stats(arguments: &StatsArguments, location: &Location) -> Result<E
         for namespace in &stats.namespaces {
             output.json(&namespace_line(namespace))?;
         }
-        output.json(&LedgerLine {
-            file_bytes: stats.file_bytes,
-            fence: stats.fence.get(),
-            now: stats.now.to_string(),
-            unconfirmed_jump_s: stats.unconfirmed_jump.map(|jump| jump.as_secs()),
-        })?;
+        output.json(&LedgerLine::of(&stats))?;
     } else {
         stats_for_people(&stats, &mut output)?;
     }
@@ -283,12 +310,8 @@ fn stats_for_people(stats: &Stats, output: &mut Output) -> Result<(), Failure> {
     if let Some(bytes) = stats.file_bytes {
         output.line(&format!("{bytes} bytes in the file"))?;
     }
-    if let Some(jump) = stats.unconfirmed_jump {
-        output.line(&format!(
-            "the clock leapt ahead by {} s; time goes on from {} until `idem confirm-clock`",
-            jump.as_secs(),
-            stats.now
-        ))?;
+    if let Some(words) = clock::state_in_words(stats) {
+        output.line(&words)?;
     }
     Ok(())
 }

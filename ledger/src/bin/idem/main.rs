@@ -9,6 +9,7 @@ compile_error!("idem needs Linux or macOS: signals, and descriptors that a comma
 
 mod advice;
 mod arguments;
+mod clock;
 mod duration;
 mod exec;
 mod exit;
@@ -79,7 +80,7 @@ fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Action::Compact => mend::compact(&location()?),
         Action::Check(verify) => mend::check(verify, &location()?),
         Action::Backup(backup) => mend::backup(&backup, &location()?),
-        Action::ConfirmClock => mend::confirm_clock(&location()?),
+        Action::ConfirmClock(confirm) => clock::confirm(&confirm, &location()?),
         Action::AcceptRollback => mend::accept_rollback(&location()?),
     }
 }

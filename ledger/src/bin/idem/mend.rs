@@ -168,12 +168,6 @@ pub(crate) fn backup(arguments: &BackupArguments, location: &Location) -> Result
     ))
 }
 
-/// `idem confirm-clock`.
-pub(crate) fn confirm_clock(location: &Location) -> Result<Exit, Failure> {
-    let now = location.open_existing(Verify::Never)?.confirm_clock()?;
-    say_result(&format!("the ledger's time is {now}"))
-}
-
 /// `idem accept-rollback`.
 pub(crate) fn accept_rollback(location: &Location) -> Result<Exit, Failure> {
     location.open_rolled_back()?.close()?;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use idempotency_ledger::time::ClockState;
 use idempotency_ledger::{NamespaceStats, RecordInfo, RecordState, Stats};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -51,10 +52,12 @@ fn heading(board: &Board, stats: &Stats) -> Paragraph<'static> {
     if let Some(bytes) = stats.file_bytes {
         words.push(Span::from(format!("  {} KiB", bytes / 1024)));
     }
-    if let Some(jump) = stats.unconfirmed_jump {
-        let warning = format!("  the clock leapt {}", in_words(jump));
-        words.push(Span::from(warning).yellow());
-    }
+    let warning = match stats.clock {
+        ClockState::Agrees => None,
+        ClockState::Leapt { by, .. } => Some(format!("  the clock leapt {}", in_words(by))),
+        ClockState::Behind { by, .. } => Some(format!("  the clock is {} behind", in_words(by))),
+    };
+    words.extend(warning.map(|warning| Span::from(warning).yellow()));
     Paragraph::new(Line::from(words))
 }
 
