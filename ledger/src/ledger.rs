@@ -436,9 +436,11 @@ impl Ledger {
     ///
     /// # Errors
     ///
+    /// [`Error::UsedAfterFork`] in a forked child: nothing is closed, the ledger is its parent's.
     /// [`Error`] when the last pages could not be written; what was acknowledged is on disk all
     /// the same.
     pub fn close(self) -> Result<(), Error> {
+        self.engine.holder.check_process()?;
         let _lead = self.engine.lead_alone()?;
         self.engine.store_last_events();
         self.engine.close()

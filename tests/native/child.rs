@@ -159,10 +159,10 @@ fn tell(text: &str) {
 
 /// What a child holds between two lines.
 #[derive(Default)]
-struct Session {
-    ledger: Option<Ledger>,
+pub(crate) struct Session {
+    pub(crate) ledger: Option<Ledger>,
     clock: Option<ManualClock>,
-    claims: HashMap<String, Claim>,
+    pub(crate) claims: HashMap<String, Claim>,
     locks: Vec<RunLock>,
     /// Never waited for: they are to outlive this process.
     lingering: Vec<process::Child>,
@@ -196,6 +196,8 @@ impl Session {
                 "ok".into()
             }
             ["transact", text] => self.transact(text),
+            #[cfg(unix)]
+            ["fork", what] => crate::forks::fork_and(what, self),
             ["linger", text, address] => self.linger(text, address),
             ["race", text, threads] => self.race(text, threads.parse().expect("a number")),
             ["write", prefix] => self.write(prefix),

@@ -14,6 +14,8 @@ mod damage;
 mod events;
 mod faults;
 mod flipped_bits;
+#[cfg(unix)]
+mod forks;
 mod groups;
 mod inspection;
 mod intents;

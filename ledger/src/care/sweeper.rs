@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Signal, Woken};
 use crate::error::Error;
+use crate::file::platform::Process;
 use crate::store::write_store::Swept;
 
 /// Sweeps a ledger until it is dropped; see [`Ledger::sweep_every`](crate::Ledger::sweep_every).
@@ -27,6 +28,7 @@ use crate::store::write_store::Swept;
 #[derive(Debug)]
 #[must_use = "sweeping ends when this is dropped"]
 pub struct Sweeper {
+    process: Process,
     stop: Signal,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -61,6 +63,7 @@ impl Sweeper {
             .name("idempotency-sweep".into())
             .spawn(sweeping);
         Self {
+            process: Process::current(),
             stop,
             thread: Some(thread.expect("the system has a thread left")),
         }
@@ -71,6 +74,10 @@ const PERIOD_MIN: Duration = Duration::from_millis(1);
 
 impl Drop for Sweeper {
     fn drop(&mut self) {
+        // A fork has no such thread, and would wait for it for ever.
+        if !self.process.is_current() {
+            return;
+        }
         self.stop.fire();
         if let Some(thread) = self.thread.take() {
             // A panic there has been reported, and there is nothing left to stop.

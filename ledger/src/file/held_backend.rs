@@ -3,6 +3,9 @@
 //! redb latches after an I/O error and must be closed and opened again. Closing would give the
 //! file's locks up, and another process could take the file between the two. This wrapper keeps
 //! storage and locks while the database on it is replaced.
+//!
+//! A fork shares the open file with its parent, whose pages and locks are in use: in any other
+//! process than the one that opened it, the storage refuses whatever changes either.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -16,12 +19,14 @@ use std::time::Duration;
 use redb::{BackendError, StorageBackend};
 
 use crate::clock::{locked, retry_within};
+use crate::file::platform::Process;
 
 #[derive(Clone, Debug)]
 pub(crate) struct HeldBackend(Arc<Held>);
 
 #[derive(Debug)]
 struct Held {
+    process: Process,
     storage: Box<dyn StorageBackend>,
     replacing: AtomicBool,
     /// How long a database that is being opened waits for a lock of another process.
@@ -50,6 +55,7 @@ struct Lock {
 impl HeldBackend {
     pub(crate) fn new(storage: impl StorageBackend, lock_timeout: Duration) -> Self {
         Self(Arc::new(Held {
+            process: Process::current(),
             storage: Box::new(storage),
             replacing: AtomicBool::new(false),
             lock_timeout,
@@ -105,11 +111,22 @@ impl HeldBackend {
         }
     }
 
+    fn check_process(&self) -> io::Result<()> {
+        if self.0.process.is_current() {
+            Ok(())
+        } else {
+            Err(io::Error::other(
+                "the process has forked since the file was opened",
+            ))
+        }
+    }
+
     fn take(
         &self,
         lock: Lock,
         from_storage: impl FnOnce() -> Result<bool, BackendError>,
     ) -> Result<bool, BackendError> {
+        self.check_process()?;
         if locked(&self.0.locks).kept.remove(&lock) {
             locked(&self.0.locks).taken.insert(lock);
             return Ok(true);
@@ -157,18 +174,22 @@ impl StorageBackend for HeldBackend {
     }
 
     fn set_len(&self, len: u64) -> Result<(), io::Error> {
+        self.check_process()?;
         no_panic(|| self.0.storage.set_len(len))
     }
 
     fn sync_data(&self) -> Result<(), io::Error> {
+        self.check_process()?;
         no_panic(|| self.0.storage.sync_data())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+        self.check_process()?;
         no_panic(|| self.0.storage.write(offset, data))
     }
 
     fn close(&self) -> Result<(), io::Error> {
+        self.check_process()?;
         let mut locks = locked(&self.0.locks);
         if self.0.replacing.load(Ordering::SeqCst) {
             let taken = std::mem::take(&mut locks.taken);
@@ -233,6 +254,7 @@ impl StorageBackend for HeldBackend {
     }
 
     fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.check_process()?;
         self.0.storage.unlock_range(start, end)?;
         let mut locks = locked(&self.0.locks);
         locks

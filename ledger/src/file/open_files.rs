@@ -7,9 +7,10 @@ use redb::Database;
 
 use crate::clock::locked;
 use crate::error::Error;
-use crate::file::platform::FileIdentity;
+use crate::file::platform::{FileIdentity, Process};
 
-static OPEN: Mutex<Option<HashSet<What>>> = Mutex::new(None);
+/// A fork inherits the entries of its parent, but not what they stand for.
+static OPEN: Mutex<Option<HashSet<(Process, What)>>> = Mutex::new(None);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum What {
@@ -20,7 +21,7 @@ enum What {
 
 /// Says that this process has a file open; dropping it takes that back.
 #[derive(Debug)]
-pub(crate) struct OpenHere(What);
+pub(crate) struct OpenHere(Process, What);
 
 impl OpenHere {
     pub(crate) fn file(identity: FileIdentity) -> Result<Self, Error> {
@@ -32,9 +33,11 @@ impl OpenHere {
     }
 
     fn register(what: What) -> Result<Self, Error> {
+        let process = Process::current();
         let mut open = locked(&OPEN);
-        if open.get_or_insert_with(HashSet::new).insert(what.clone()) {
-            Ok(Self(what))
+        let open = open.get_or_insert_with(HashSet::new);
+        if open.insert((process, what.clone())) {
+            Ok(Self(process, what))
         } else {
             Err(Error::AlreadyOpenHere)
         }
@@ -43,8 +46,10 @@ impl OpenHere {
 
 impl Drop for OpenHere {
     fn drop(&mut self) {
-        if let Some(open) = locked(&OPEN).as_mut() {
-            open.remove(&self.0);
+        if self.0.is_current()
+            && let Some(open) = locked(&OPEN).as_mut()
+        {
+            open.remove(&(self.0, self.1.clone()));
         }
     }
 }

@@ -118,12 +118,31 @@ pub(crate) fn sync_folder_of(_path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The number of this process; 0 where there are no processes.
-pub(crate) fn process_id() -> u32 {
-    if cfg!(target_family = "wasm") {
-        0
-    } else {
-        std::process::id()
+/// The process that something belongs to. A fork copies what is in memory and shares what is
+/// open: its copy may neither write nor unlock, nor wait for threads that exist in the parent
+/// alone, nor for locks that these held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Process(u32);
+
+impl Process {
+    /// This one.
+    pub(crate) fn current() -> Self {
+        // There is one process and no number where there are no processes.
+        if cfg!(target_family = "wasm") {
+            Self(0)
+        } else {
+            Self(std::process::id())
+        }
+    }
+
+    pub(crate) fn is_current(self) -> bool {
+        self == Self::current()
+    }
+
+    /// What a fork of it is, for tests of what a fork may do.
+    #[cfg(test)]
+    pub(crate) const fn another(self) -> Self {
+        Self(self.0.wrapping_add(1))
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Signal, locked};
 use crate::error::Error;
+use crate::file::platform::Process;
 
 /// Signals that fire at a time of one clock. The thread starts with the first of them.
 #[derive(Debug)]
@@ -17,8 +18,10 @@ pub(crate) struct Alarms {
     is_started: Mutex<bool>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Board {
+    /// Whose thread rings. In a fork there is none, and what it had locked stays locked.
+    process: Process,
     due: Mutex<Due>,
     /// Wakes the thread when an earlier alarm is set.
     bell: Signal,
@@ -43,7 +46,12 @@ impl Alarms {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             clock,
-            board: Arc::default(),
+            board: Arc::new(Board {
+                process: Process::current(),
+                due: Mutex::default(),
+                bell: Signal::default(),
+                is_over: AtomicBool::new(false),
+            }),
             is_started: Mutex::new(false),
         }
     }
@@ -84,13 +92,17 @@ impl Alarms {
 impl Drop for Alarms {
     fn drop(&mut self) {
         self.board.is_over.store(true, Ordering::SeqCst);
-        self.board.bell.fire();
+        if self.board.process.is_current() {
+            self.board.bell.fire();
+        }
     }
 }
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        locked(&self.board.due).signals.remove(&self.place);
+        if self.board.process.is_current() {
+            locked(&self.board.due).signals.remove(&self.place);
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::thread::{self, ThreadId};
 
 use crate::clock::{Signal, locked};
 use crate::decision::{Fence, Liveness, Work};
+use crate::file::platform::Process;
 use crate::holder::side_file::SideFile;
 
 /// What may be said of a claim that is not in this process's registry.
@@ -23,6 +24,7 @@ pub(crate) enum Witness {
 
 #[derive(Debug)]
 pub(crate) struct LiveClaims {
+    process: Process,
     witness: Witness,
     living: Mutex<HashMap<Fence, Living>>,
     waiting: Mutex<HashMap<Vec<u8>, BTreeMap<u64, Signal>>>,
@@ -40,6 +42,7 @@ struct Living {
 impl LiveClaims {
     pub(crate) fn new(witness: Witness) -> Arc<Self> {
         Arc::new(Self {
+            process: Process::current(),
             witness,
             living: Mutex::default(),
             waiting: Mutex::default(),
@@ -162,6 +165,10 @@ impl LiveClaim {
 impl LiveClaim {
     /// Says that the claim has ended, although somebody may still hold it in hand.
     pub(crate) fn end(&self) {
+        // A fork's copy of a claim is none: the claim lives on in the parent, and so does its lock.
+        if !self.claims.process.is_current() {
+            return;
+        }
         let living = locked(&self.claims.living).remove(&self.fence);
         if self.is_locked
             && let Witness::Locks(side) = &self.claims.witness
@@ -191,6 +198,9 @@ pub(crate) struct Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
+        if !self.claims.process.is_current() {
+            return;
+        }
         let mut waiting = locked(&self.claims.waiting);
         if let Some(signals) = waiting.get_mut(&self.identity) {
             signals.remove(&self.number);

@@ -14,7 +14,7 @@ use crate::decision::{
 };
 use crate::error::Error;
 use crate::events::Events;
-use crate::file::platform;
+use crate::file::platform::Process;
 use crate::file::settings::Mode;
 use crate::store::codec::{Floor, NamespaceRow};
 use crate::store::tables::NamespaceId;
@@ -32,7 +32,7 @@ pub(crate) struct Holder {
     pub(crate) claims: Arc<LiveClaims>,
     pub(crate) events: Events,
     mode: Mode,
-    process: u32,
+    process: Process,
     time: Mutex<Timekeeper>,
     fences: Fences,
     namespaces: RwLock<HashMap<String, NamespaceRow>>,
@@ -87,7 +87,7 @@ impl Holder {
             claims,
             events,
             mode,
-            process: platform::process_id(),
+            process: Process::current(),
             fences: Fences {
                 highest: AtomicU64::new(fence),
                 stored: AtomicU64::new(fence),
@@ -104,7 +104,7 @@ impl Holder {
 
     /// A fork copies what is here, but not the claims: both processes would believe to hold them.
     pub(crate) fn check_process(&self) -> Result<(), Error> {
-        if self.process == platform::process_id() {
+        if self.process.is_current() {
             Ok(())
         } else {
             Err(Error::UsedAfterFork)
@@ -298,7 +298,7 @@ mod tests {
     use crate::clock::SystemClock;
     use std::time::Duration;
 
-    /// Safe Rust cannot fork; a holder that remembers another process is what a fork leaves.
+    /// A holder that remembers another process is what a fork leaves.
     #[test]
     fn another_process_is_refused() {
         let mut holder = Holder::new(
@@ -311,7 +311,7 @@ mod tests {
             Events::default(),
         );
         assert!(holder.check_process().is_ok());
-        holder.process = holder.process.wrapping_add(1);
+        holder.process = holder.process.another();
         assert!(matches!(holder.check_process(), Err(Error::UsedAfterFork)));
     }
 }

@@ -491,6 +491,10 @@ pub struct KeepAlive {
 
 impl Drop for KeepAlive {
     fn drop(&mut self) {
+        // A fork has no such thread, and would wait for it for ever.
+        if self.engine.holder.check_process().is_err() {
+            return;
+        }
         self.stop.fire();
         // It may be about to renew, and would wait for the transaction that this thread holds. Then
         // it renews once more, or is superseded, and ends by itself.

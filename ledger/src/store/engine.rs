@@ -346,8 +346,17 @@ impl Engine {
 
 /// redb writes when it is dropped, and panics where the file is damaged and was not verified. A
 /// drop says nothing and stops nobody: `close` is there for those who want to know.
+///
+/// In a fork nothing is written and nothing unlocked: the file, its locks and its pages are the
+/// parent's, whose database would be destroyed by the last page that a copy of it writes. So the
+/// copy is leaked, with the read transaction of the snapshot.
 impl Drop for Engine {
     fn drop(&mut self) {
+        if self.holder.check_process().is_err() {
+            std::mem::forget(unpoisoned(self.base.get_mut()).take());
+            std::mem::forget(std::mem::take(&mut self.snapshots));
+            return;
+        }
         if !std::thread::panicking() {
             self.store_last_events();
         }

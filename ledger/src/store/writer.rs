@@ -153,6 +153,7 @@ impl Engine {
         applied: Result<Option<Written>, Error>,
         operations: usize,
     ) -> Result<Option<Written>, Error> {
+        let applied = self.holder.check_process().and(applied);
         match applied {
             Ok(Some(written)) => {
                 self.commit(transaction)?;
@@ -200,6 +201,10 @@ impl Engine {
 
     /// An abort that fails leaves nothing on disk either; the database is reopened after it.
     pub(crate) fn roll_back(&self, transaction: WriteTransaction) {
+        // The parent of a fork goes on with its transaction, and holds the writer for it.
+        if self.holder.check_process().is_err() {
+            return std::mem::forget(transaction);
+        }
         self.holder.events.arrive(Ride::RolledBack);
         let aborted = catch_unwind(AssertUnwindSafe(|| transaction.abort()));
         if !matches!(aborted, Ok(Ok(()))) {
