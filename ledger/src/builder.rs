@@ -10,7 +10,6 @@ use crate::clock::Clock;
 use crate::decision::Namespace;
 use crate::error::Error;
 use crate::file::opening;
-use crate::file::platform::Access;
 use crate::file::settings::{CommitProfile, Missing, Mode, Rights, Rollback, Settings, Verify};
 use crate::ledger::Ledger;
 
@@ -44,13 +43,6 @@ impl Builder {
     /// the ledger. Commits take two syncs.
     pub fn shared(mut self) -> Self {
         self.0.mode = Mode::Shared;
-        self
-    }
-
-    /// Makes new files readable by their owner alone (mode 0600). Elsewhere than on Unix the
-    /// folder's rights decide. Default: the process's usual rights.
-    pub fn private_files(mut self) -> Self {
-        self.0.access = Access::Private;
         self
     }
 

@@ -22,6 +22,8 @@ mod intents;
 mod keys_and_scopes;
 mod kill;
 mod leaps;
+#[cfg(unix)]
+mod leftovers;
 mod limits;
 mod model;
 mod outbox;

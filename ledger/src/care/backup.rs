@@ -10,7 +10,6 @@ use redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend, TableDef
 use crate::care::progress::Progress;
 use crate::error::no_panic;
 use crate::error::{Error, before_commit, in_commit};
-use crate::file::platform::Access;
 use crate::file::publish::{Published, publish_new};
 use crate::file::settings::Rights;
 use crate::file::storage::Base;
@@ -58,7 +57,7 @@ pub(crate) fn backup(
         return Err(exists());
     }
     // Half a backup is worse than none, so it appears when it is whole.
-    let published = publish_new(path, Access::Private, Error::io, |file| {
+    let published = publish_new(path, Error::io, |file| {
         let target = file.try_clone().map_err(Error::io)?;
         match engine.rights() {
             Rights::ReadWrite => {

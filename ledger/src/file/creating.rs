@@ -23,7 +23,7 @@ pub(crate) fn create_file(
     note: Note,
 ) -> Result<(), Error> {
     // Where another process was faster, its ledger is as good.
-    let _ = publish_new(path, settings.access, Error::io, |file| {
+    let _ = publish_new(path, Error::io, |file| {
         let file = file.try_clone().map_err(Error::io)?;
         let backend = FileBackend::new(file).map_err(in_opening)?;
         let storage = Storage::of(settings, StorageKind::Lent);

@@ -74,7 +74,7 @@ fn open_side_file(settings: &Settings, path: &Path) -> Result<Option<SideFile>, 
     if settings.rights == Rights::ReadOnly || (is_missing && settings.missing == Missing::Refuse) {
         return SideFile::open_to_query(side_path).map_err(Error::io);
     }
-    SideFile::open(side_path, settings.access, random()?)
+    SideFile::open(side_path, random()?)
         .map(Some)
         .map_err(Error::io)
 }

@@ -10,36 +10,15 @@ use std::time::Duration;
 use crate::decision::BootId;
 use crate::decision::BootTime;
 
-/// Who may read a new file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Access {
-    /// As the process's settings say (umask).
-    Usual,
-    /// Its owner alone (0600). Elsewhere than on Unix the folder decides.
-    Private,
-}
-
-/// Creates a file that must not exist yet.
-pub(crate) fn create_new(path: &Path, access: Access) -> io::Result<File> {
+/// Creates a file that must not exist yet, for its owner alone (mode 0600): answers are in it.
+/// Elsewhere than on Unix the folder decides.
+pub(crate) fn create_new(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true);
-    restrict(&mut options, access);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)
 }
-
-#[cfg(unix)]
-fn restrict(options: &mut OpenOptions, access: Access) {
-    use std::os::unix::fs::OpenOptionsExt;
-    match access {
-        Access::Usual => {}
-        Access::Private => {
-            options.mode(0o600);
-        }
-    }
-}
-
-#[cfg(not(unix))]
-fn restrict(_options: &mut OpenOptions, _access: Access) {}
 
 /// What tells one file from another, whatever it is called.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::file::platform::{self, Access};
+use crate::file::platform;
 
 /// Whose file lies under the name now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,12 +18,11 @@ pub(crate) enum Published {
 /// `path` exists by then, that file stays and the new one goes.
 pub(crate) fn publish_new<E>(
     path: &Path,
-    access: Access,
     failed: fn(io::Error) -> E,
     write: impl FnOnce(&File) -> Result<(), E>,
 ) -> Result<Published, E> {
     let draft = draft_name(path).map_err(failed)?;
-    let file = platform::create_new(&draft, access).map_err(failed)?;
+    let file = platform::create_new(&draft).map_err(failed)?;
     let published = write(&file).and_then(|()| {
         file.sync_all()
             .and_then(|()| link(&draft, path))

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::decision::Namespace;
-use crate::file::platform::Access;
 
 /// How the file is shared with others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +86,6 @@ pub enum Verify {
 pub(crate) struct Settings {
     pub(crate) mode: Mode,
     pub(crate) rights: Rights,
-    pub(crate) access: Access,
     pub(crate) missing: Missing,
     pub(crate) verify: Verify,
     pub(crate) commit: CommitProfile,
@@ -120,7 +118,6 @@ impl Default for Settings {
         Self {
             mode: Mode::Exclusive,
             rights: Rights::ReadWrite,
-            access: Access::Usual,
             missing: Missing::Create,
             verify: Verify::UpTo(64 * 1024 * 1024),
             commit: CommitProfile::OnePhase,

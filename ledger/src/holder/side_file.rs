@@ -16,7 +16,7 @@ use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
 
 use crate::decision::{Fence, Liveness, Timestamp, Work};
-use crate::file::platform::{self, Access, FileIdentity};
+use crate::file::platform::{self, FileIdentity};
 use crate::file::publish::publish_new;
 
 const MAGIC: &[u8; 16] = b"idempotency-lock";
@@ -52,11 +52,11 @@ pub(crate) fn path_beside(ledger: &Path) -> PathBuf {
 
 impl SideFile {
     /// Opens the side file, creating it where it is missing.
-    pub(crate) fn open(path: PathBuf, access: Access, fresh_id: [u8; 16]) -> io::Result<Self> {
+    pub(crate) fn open(path: PathBuf, fresh_id: [u8; 16]) -> io::Result<Self> {
         let file = match open_existing(&path, true) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let header = [MAGIC.as_slice(), &fresh_id, &[0; NOTE_BYTES]].concat();
-                publish_new(&path, access, std::convert::identity, |file| {
+                publish_new(&path, std::convert::identity, |file| {
                     use io::Write;
                     (&*file).write_all(&header)
                 })?;

@@ -171,7 +171,7 @@ fn builder(verify: VerifyArgument) -> Builder {
 }
 
 fn writing() -> Builder {
-    Ledger::builder().shared().private_files()
+    Ledger::builder().shared()
 }
 
 fn reading() -> Builder {
