@@ -40,7 +40,8 @@ impl Builder {
     /// process alone, which is faster.
     ///
     /// Claims show that they live by locks on a side file, `PATH.locks`, which must stay beside
-    /// the ledger. Commits take two syncs.
+    /// the ledger: where a file is mounted into a container, its folder has to be. Commits take two
+    /// syncs.
     pub fn shared(mut self) -> Self {
         self.0.mode = Mode::Shared;
         self
@@ -100,9 +101,10 @@ impl Builder {
         self
     }
 
-    /// Accepts a file that is older than one already seen (a restored backup), and goes on from
-    /// the fences and the time seen. Call it only after the effects of the missing claims were
-    /// checked. Default: refused as [`Error::RolledBack`].
+    /// Accepts a file that is older than one already seen (a restored backup) or that is gone, and
+    /// goes on from the fences and the time seen, with the side file that lies beside this name.
+    /// Call it only after the effects of the missing claims were checked. Default: refused as
+    /// [`Error::RolledBack`], [`Error::LedgerMissing`] or [`Error::OtherName`].
     pub fn accept_rollback(mut self) -> Self {
         self.0.rollback = Rollback::Accept;
         self
@@ -123,7 +125,9 @@ impl Builder {
         self
     }
 
-    /// Opens the file, or creates it.
+    /// Opens the file, or creates it, for its owner alone (mode 0600 on Unix). Beside it lies
+    /// `PATH.locks`, which notes what the ledger has reached: so a restored backup and a deleted
+    /// ledger are noticed.
     ///
     /// # Errors
     ///

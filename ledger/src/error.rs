@@ -73,6 +73,20 @@ pub enum Error {
         /// The highest fence known to have been stored.
         seen: Fence,
     },
+    /// There is no file under the name, but the side file beside it shows that a ledger was there
+    /// and gave claims out: it was deleted, or its disk is not there. Nothing was written.
+    LedgerMissing {
+        /// Where it was.
+        path: PathBuf,
+        /// The highest fence known to have been stored.
+        seen: Fence,
+    },
+    /// The file has other names, and the side file that shows what lives lies beside another one.
+    /// Nothing was written.
+    OtherName {
+        /// The name that was used.
+        path: PathBuf,
+    },
     /// The process has forked since the ledger was opened. Open it anew in the child.
     UsedAfterFork,
     /// The ledger was closed.
@@ -291,6 +305,22 @@ impl Error {
                 "the file is older than one already seen (fence {stored}, seen {seen}), as after \
                  restoring a backup, so claims are missing in it; nothing was written; open it \
                  with accept_rollback (idem accept-rollback) once their effects are checked"
+            ),
+            Self::LedgerMissing { path, seen } => write!(
+                f,
+                "{} is gone, but the side file beside it has seen it give out fence {seen}, so an \
+                 empty ledger would run everything again; nothing was written; restore the file, \
+                 or begin anew with accept_rollback (idem accept-rollback) once the effects are \
+                 checked",
+                path.display()
+            ),
+            Self::OtherName { path } => write!(
+                f,
+                "{} is one of several names of the file (a hard link, or a file that is mounted \
+                 by itself), and its side file does not lie beside this one; nothing was written; \
+                 use the other name, mount the folder instead of the file, or open it with \
+                 accept_rollback (idem accept-rollback) once nothing else uses the file",
+                path.display()
             ),
             Self::UsedAfterFork => f.write_str(
                 "the process has forked since the ledger was opened; open it in the child",

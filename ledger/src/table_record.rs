@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use crate::decision::{
-    Completion, Fence, Fingerprint, Key, Namespace, NewClaim, Record, Response, Scope, claim,
-    complete,
+    ClaimLock, Completion, Fence, Fingerprint, Key, Namespace, NewClaim, Record, Response, Scope,
+    claim, complete,
 };
 use crate::error::{Error, Invalid};
 use crate::store::codec::NamespaceRow;
@@ -116,6 +116,7 @@ fn completed(
         policy: WriteStore::stamp(numbered, namespace),
         holder: store.holder.id,
         program: String::new(),
+        lock: ClaimLock::None,
     };
     let claimed = claim(new, store.now);
     match complete(Some(&claimed), fence, id, policy, response, store.now) {

@@ -172,6 +172,10 @@ impl Session {
     fn obey(&mut self, words: &[&str]) -> String {
         match words {
             ["open", mode, path] => self.open(mode, path),
+            ["folder", path] => {
+                std::env::set_current_dir(path).expect("it is a folder");
+                "ok".into()
+            }
             ["advance", count] => {
                 let clock = self.clock.as_ref().expect("opened");
                 clock.advance(seconds(count.parse().expect("a number")));

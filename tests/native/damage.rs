@@ -149,7 +149,7 @@ fn a_file_cut_at_any_length_is_an_error_or_whole() {
         let whole = folder.path().join(format!("{profile:?}.redb"));
         filled(&whole, profile);
         let bytes = fs::read(&whole).expect("reads");
-        let path = folder.path().join("cut.redb");
+        let path = folder.path().join(format!("{profile:?} cut.redb"));
         for length in (0..bytes.len()).step_by(2_039) {
             fs::write(&path, &bytes[..length]).expect("writes");
             if let Ok(ledger) = open(&path, profile, Verify::Always) {

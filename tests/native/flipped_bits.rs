@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use idempotency_ledger::{Begin, CommitProfile, Ledger, Verify};
+use idempotency_ledger::{Begin, CommitProfile, Error, Ledger, Verify};
 use idempotency_tests::{Expect, PAYMENTS, asked, begin, key};
 
 use crate::damage::{answer, fill, no_answer_is_wrong, nothing_is_wrong, open};
@@ -54,6 +54,8 @@ fn flip_each(
         let mut flipped = bytes.clone();
         flipped[at] ^= bit;
         fs::write(&path, &flipped).expect("writes");
+        // Each is a file of its own, of which nothing was seen before.
+        let _ = fs::remove_file(folder.path().join("flipped.redb.locks"));
         let context = format!("{left:?} {profile:?} {verify:?}, bit {bit:#x} of byte {at}");
         match open(&path, profile, verify) {
             Ok(ledger) => {
@@ -128,7 +130,7 @@ fn in_what_a_crash_left_of_a_one_phase_file_it_costs_the_newest_commit_at_most()
 }
 
 /// The limit of the promise: what this bit says stands nowhere else in the file, and the other
-/// commit is whole. Only a side file would know better.
+/// commit is whole. Only the side file knows better.
 #[test]
 fn the_bit_that_names_the_newest_commit_costs_it_after_a_crash_and_is_reported() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -137,6 +139,13 @@ fn the_bit_that_names_the_newest_commit_costs_it_after_a_crash_and_is_reported()
     let mut bytes = image(&path, profile, Left::Crashed);
     bytes[NEWEST.0] ^= NEWEST.1;
     fs::write(&path, &bytes).expect("writes");
+    let refused = open(&path, profile, Verify::Always);
+    assert!(
+        matches!(refused, Err(Error::RolledBack { .. })),
+        "{refused:?}"
+    );
+    fs::write(&path, &bytes).expect("writes");
+    fs::remove_file(folder.path().join("app.redb.locks")).expect("removes");
     let ledger = open(&path, profile, Verify::Always).expect("opens");
     assert!(ledger.open_report().repaired);
     no_answer_is_wrong(&ledger, "the newest commit");

@@ -4,10 +4,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use idempotency_ledger::{Builder, Ledger};
-use idempotency_tests::clock;
+use idempotency_ledger::{Builder, EndingError, Error, Ledger, Resolution, Resolved};
+use idempotency_tests::{Expect, asked, begin, clock, key};
 
-use crate::child::Child;
+use crate::child::{Child, Lingering};
 
 const MODES: [&str; 2] = ["exclusive", "shared"];
 
@@ -26,6 +26,130 @@ fn names_in(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> = entries.map(|entry| name(entry.expect("reads"))).collect();
     names.sort();
     names
+}
+
+#[test]
+fn a_backup_that_was_restored_is_refused_however_it_is_opened() {
+    for before in MODES {
+        for after in MODES {
+            let folder = tempfile::tempdir().expect("a folder");
+            let (path, copy) = (folder.path().join("app.redb"), folder.path().join("copy"));
+            let ledger = builder(before).open(&path).expect("opens");
+            begin(&ledger, "a").fresh().complete("a").expect("stored");
+            ledger.backup(&copy).expect("copies");
+            drop(ledger);
+            // Killed, so that nothing is said at the end.
+            let mut holder = Child::with_open(before, &path);
+            assert_eq!(holder.ask("begin b"), "fresh");
+            assert_eq!(holder.ask("complete b b"), "ok");
+            holder.kill();
+            fs::rename(&copy, &path).expect("restores");
+            let refused = builder(after).open(&path);
+            assert!(
+                matches!(refused, Err(Error::RolledBack { .. })),
+                "{before}, {after}: {refused:?}"
+            );
+            let accepted = builder(after).accept_rollback().open(&path);
+            let ledger = accepted.expect("accepted");
+            // Fences go on from what was seen, not from what the copy holds.
+            assert!(
+                begin(&ledger, "b").fresh().fence().get() > 2,
+                "{before}, {after}"
+            );
+            drop(ledger);
+            assert!(builder(after).open(&path).is_ok(), "{before}, {after}");
+        }
+    }
+}
+
+#[test]
+fn a_ledger_that_is_gone_from_beside_its_side_file_is_refused_until_it_is_accepted() {
+    for mode in MODES {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("app.redb");
+        let ledger = builder(mode).open(&path).expect("opens");
+        let last = begin(&ledger, "k").fresh().fence();
+        drop(ledger);
+        fs::remove_file(&path).expect("removes");
+        for builder in [builder(mode), builder(mode).existing_only()] {
+            let refused = builder.open(&path).expect_err("it was there");
+            let text = refused.to_string();
+            assert!(
+                text.contains("is gone") && text.contains("fence 1"),
+                "{text}"
+            );
+        }
+        assert_eq!(names_in(folder.path()), ["app.redb.locks"]);
+        let accepted = builder(mode).accept_rollback().open(&path);
+        let ledger = accepted.expect("accepted");
+        assert!(begin(&ledger, "k").fresh().fence() > last, "{mode}");
+        drop(ledger);
+        assert!(builder(mode).open(&path).is_ok(), "{mode}");
+    }
+}
+
+#[test]
+fn a_creation_that_was_cut_short_after_its_side_file_is_no_lost_ledger() {
+    for mode in MODES {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("app.redb");
+        drop(builder(mode).open(&path).expect("opens"));
+        // Nothing was claimed, so nothing can run twice.
+        fs::remove_file(&path).expect("removes");
+        let ledger = builder(mode).open(&path).expect("opens");
+        drop(begin(&ledger, "k").fresh());
+    }
+}
+
+#[test]
+fn a_run_lock_keeps_the_key_from_an_exclusive_opening() {
+    for mode in MODES {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("app.redb");
+        let mut holder = Child::with_open(mode, &path);
+        assert_eq!(holder.ask("begin-repeatable k"), "fresh");
+        let grandchild = Lingering::of(&mut holder, "k");
+        holder.kill();
+        let ledger = builder("exclusive").open(&path).expect("opens");
+        let request = ledger.operation(crate::child::REPEATABLE, &key("k"), asked());
+        let ticket = request.clone().begin().expect("works").interrupted();
+        assert!(ticket.is_running(), "{mode}");
+        let refused = ticket.rerun().expect_err("it still runs");
+        assert!(matches!(refused.error, EndingError::StillRunning));
+        let record = ledger.record(crate::child::REPEATABLE, &key("k"));
+        assert_eq!(
+            record.resolve(Resolution::Released).expect("works"),
+            Resolved::StillRunning
+        );
+        drop(grandchild);
+        idempotency_tests::until("the grandchild ends", || {
+            !record.peek().expect("reads").expect("stored").is_running()
+        });
+        drop(request.begin().expect("works").fresh());
+    }
+}
+
+#[test]
+fn an_opening_that_was_refused_leaves_no_side_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("app.redb");
+    let holder = Child::with_open("exclusive", &path);
+    let _ = fs::remove_file(folder.path().join("app.redb.locks"));
+    let database = folder.path().join("other.redb");
+    drop(redb::Database::create(&database).expect("creates"));
+    let text = folder.path().join("list.txt");
+    fs::write(&text, "tea, bread").expect("writes");
+    for path in [&path, &database, &text] {
+        for mode in MODES {
+            let refused = builder(mode).open(path);
+            assert!(refused.is_err(), "{mode} {path:?}");
+        }
+    }
+    assert_eq!(
+        names_in(folder.path()),
+        ["app.redb", "list.txt", "other.redb"]
+    );
+    drop(holder);
 }
 
 fn mode_of(path: &Path) -> u32 {
@@ -49,6 +173,18 @@ fn new_files_are_for_their_owner_alone() {
     let _half = half_a_backup(folder.path(), "copy");
     let draft = drafts_in(folder.path()).pop().expect("a draft");
     assert_eq!(mode_of(&draft), 0o600);
+}
+
+#[test]
+fn a_side_file_is_open_to_those_to_whom_its_ledger_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("app.redb");
+    let side = folder.path().join("app.redb.locks");
+    drop(builder("shared").open(&path).expect("opens"));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o660)).expect("sets");
+    fs::remove_file(&side).expect("removes");
+    drop(builder("shared").open(&path).expect("opens"));
+    assert_eq!(mode_of(&side), 0o660);
 }
 
 /// A process that stopped in the middle of a backup.

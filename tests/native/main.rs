@@ -26,6 +26,8 @@ mod leaps;
 mod leftovers;
 mod limits;
 mod model;
+#[cfg(unix)]
+mod names;
 mod outbox;
 mod processes;
 mod record_bytes;

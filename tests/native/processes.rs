@@ -324,18 +324,6 @@ fn note(line: &str, claimed: &mut HashSet<String>, done: &mut HashSet<String>) {
 }
 
 #[test]
-fn a_new_ledger_beside_an_old_side_file_goes_on_from_its_fences() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("app.redb");
-    let (ledger, _) = shared(&path);
-    let old = begin(&ledger, "k").fresh().fence();
-    drop(ledger);
-    fs::remove_file(&path).expect("removes");
-    let (ledger, _) = shared(&path);
-    assert!(begin(&ledger, "k").fresh().fence() > old);
-}
-
-#[test]
 fn an_opening_waits_for_a_writer_that_stands_still_until_the_busy_timeout() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("app.redb");

@@ -31,6 +31,8 @@ struct File {
     format: u32,
     format_row_hex: Hex,
     records: Vec<RecordRow>,
+    #[serde(rename = "locked")]
+    _locked: Vec<RecordRow>,
     tails: Vec<TailRow>,
     namespaces: Vec<NamespaceRow>,
     floors: Vec<FloorRow>,

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::decision::{
-    self, Checkpoint, Claimed, Completed, Decision, Evidence, Fence, Fingerprint, Key, KeyAge,
-    Liveness, Namespace, Record, ResolveRefusal, Response, Room, Scope, State, Timestamp, Work,
-    decide,
+    self, Checkpoint, Claimed, Completed, Decision, Fence, Fingerprint, Key, KeyAge, Liveness,
+    Namespace, Record, ResolveRefusal, Response, Room, Scope, State, Timestamp, Work, decide,
 };
 use crate::error::{Error, Invalid};
 use crate::operation::asked::{check_response, identity};
@@ -186,7 +185,7 @@ impl RecordHandle {
         let key = self.key.clone();
         self.change(bytes, move |store, record_key| {
             let stored = store.get(record_key)?;
-            let evidence = evidence_of(store, stored.as_ref());
+            let evidence = store.evidence(stored.as_ref());
             let record = match decision::may_resolve(stored.as_ref(), demanded, evidence) {
                 Ok(record) => record,
                 Err(refusal) => return Ok(refusal.into()),
@@ -235,7 +234,7 @@ impl RecordHandle {
                 }
                 stored => stored?,
             };
-            let evidence = evidence_of(store, stored.as_ref());
+            let evidence = store.evidence(stored.as_ref());
             match decision::forget(stored.as_ref(), evidence) {
                 Ok(record) => {
                     store.remove(record_key, Some(record))?;
@@ -264,10 +263,6 @@ impl RecordHandle {
         self.engine.holder.claims.wake(&waits);
         result
     }
-}
-
-fn evidence_of(store: &WriteStore<'_>, stored: Option<&Record>) -> Evidence {
-    store.evidence(stored.map(|record| record.fence).unwrap_or_default())
 }
 
 /// Where an operation stands, as a look finds it.
@@ -351,7 +346,7 @@ impl Seen {
     /// `None` for a record that has expired: it is not there.
     fn of(engine: &Engine, record: &Record, now: Timestamp) -> Option<Self> {
         let (liveness, work) = if record.is_claimed() {
-            let evidence = engine.holder.evidence(record.fence, now);
+            let evidence = engine.holder.evidence(Some(record), now);
             (evidence.liveness, evidence.work)
         } else {
             (Liveness::Unknown, Work::Ended)

@@ -47,6 +47,8 @@ pub struct Stats {
     pub verified: bool,
     /// Whether the file had to be repaired when it was opened.
     pub repaired: bool,
+    /// Whether the file system has no locks; see [`OpenReport`](crate::OpenReport).
+    pub without_locks: bool,
     /// Claims that live in this process.
     pub live_claims: usize,
     /// Callers that wait for the writer.
@@ -124,6 +126,7 @@ pub(crate) fn stats(engine: &Engine) -> Result<Stats, Error> {
         clock: time.clock,
         verified: engine.report.verified,
         repaired: engine.report.repaired,
+        without_locks: engine.report.without_locks,
         live_claims: engine.holder.claims.count(),
         queued: engine.commits.queued(),
         commits: engine.counts.commits.load(Ordering::Relaxed),

@@ -8,8 +8,8 @@ use alloc::string::String;
 use core::fmt;
 
 use super::{
-    Checkpoint, Claimed, Completed, Fence, Fingerprint, Key, Liveness, Policy, PolicyStamp, Record,
-    Response, State, Timestamp, Work,
+    Checkpoint, ClaimLock, Claimed, Completed, Fence, Fingerprint, Key, Liveness, Policy,
+    PolicyStamp, Record, Response, State, Timestamp, Work,
 };
 
 /// Why an ending was refused. The record is unchanged.
@@ -53,6 +53,8 @@ pub struct NewClaim {
     pub holder: u64,
     /// The program's name.
     pub program: String,
+    /// The lock that the claimer holds.
+    pub lock: ClaimLock,
 }
 
 /// The record of a first claim.
@@ -70,6 +72,7 @@ pub fn claim(new: NewClaim, now: Timestamp) -> Record {
         state: State::Claimed(Claimed {
             lease_until: now.saturating_add(new.policy.lease),
             checkpoint: None,
+            lock: new.lock,
         }),
     }
 }
@@ -183,6 +186,7 @@ pub fn renew(
         state: State::Claimed(Claimed {
             lease_until,
             checkpoint,
+            lock: claimed.lock,
         }),
         ..record.clone()
     })
@@ -198,6 +202,7 @@ pub fn shorten_lease(record: &Record, now: Timestamp) -> Option<Record> {
             state: State::Claimed(Claimed {
                 lease_until,
                 checkpoint: claimed.checkpoint.clone(),
+                lock: claimed.lock,
             }),
             ..record.clone()
         }),
@@ -219,6 +224,7 @@ pub fn checkpoint(
     let state = Claimed {
         lease_until: claimed.lease_until,
         checkpoint: Some(reached),
+        lock: claimed.lock,
     };
     Ok(Record {
         state: State::Claimed(state),

@@ -39,7 +39,7 @@ pub use intent::{
 pub use key::{KEY_BYTES_MAX, Key, KeyError, SCOPE_BYTES_MAX, Scope};
 pub use namespace::Namespace;
 pub use policy::{OnInterrupted, Policy, PolicyError};
-pub use record::{Checkpoint, Claimed, Completed, Fence, PolicyStamp, Record, State};
+pub use record::{Checkpoint, ClaimLock, Claimed, Completed, Fence, PolicyStamp, Record, State};
 pub use response::{Response, ResponseKind};
 pub use staleness::{KEY_AHEAD_MAX, KeyAge, key_age};
 pub use timekeeper::{

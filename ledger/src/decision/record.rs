@@ -137,6 +137,22 @@ pub struct Claimed {
     pub lease_until: Timestamp,
     /// The last recovery point.
     pub checkpoint: Option<Checkpoint>,
+    /// The lock that its holder took.
+    pub lock: ClaimLock,
+}
+
+/// The lock of the operating system that the holder of a claim took before the claim was stored.
+/// Only that lock, seen free, shows that the holder is gone: a lock that was never taken is free
+/// as well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClaimLock {
+    /// None, or none that is known: the lease decides.
+    #[default]
+    None,
+    /// The ledger's whole file, which it had alone: every later opening sees it free.
+    File,
+    /// A byte of the side file with this number.
+    SideFile(u64),
 }
 
 /// The part of a record that an answer has.
@@ -161,6 +177,15 @@ impl Record {
         match &self.state {
             State::Claimed(_) => None,
             State::Completed(completed) => Some(completed),
+        }
+    }
+
+    /// The lock that shows whether the holder of a claim lives; an answer has none.
+    #[must_use]
+    pub const fn lock(&self) -> ClaimLock {
+        match &self.state {
+            State::Claimed(claimed) => claimed.lock,
+            State::Completed(_) => ClaimLock::None,
         }
     }
 

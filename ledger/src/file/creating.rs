@@ -19,7 +19,7 @@ use crate::store::tables::{
 pub(crate) fn create_file(
     settings: &Settings,
     path: &Path,
-    side: Option<&SideFile>,
+    side: &SideFile,
     note: Note,
 ) -> Result<(), Error> {
     // Where another process was faster, its ledger is as good.
@@ -31,7 +31,7 @@ pub(crate) fn create_file(
             .redb_builder()
             .create_with_backend(backend)
             .map_err(in_opening)?;
-        initialise(&database, side.map(SideFile::id), note)?;
+        initialise(&database, Some(side.id()), note)?;
         database.close().map_err(in_opening)
     })?;
     Ok(())
@@ -40,7 +40,7 @@ pub(crate) fn create_file(
 /// Makes a ledger of an empty database.
 pub(crate) fn initialise(
     database: &Database,
-    side: Option<&[u8; 16]>,
+    side: Option<[u8; 16]>,
     note: Note,
 ) -> Result<(), Error> {
     let transaction = database.begin_write().map_err(before_commit)?;

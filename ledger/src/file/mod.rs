@@ -4,6 +4,7 @@ pub(crate) mod creating;
 pub(crate) mod fresh_space;
 pub(crate) mod head;
 pub(crate) mod held_backend;
+pub(crate) mod names;
 pub(crate) mod open_files;
 pub(crate) mod opening;
 pub(crate) mod platform;

@@ -9,7 +9,7 @@ use redb::backends::FileBackend;
 use redb::{Database, StorageBackend};
 
 use crate::clock::SystemClock;
-use crate::decision::{Timekeeper, Timestamp};
+use crate::decision::{Fence, Timekeeper, Timestamp};
 use crate::error::{Error, before_commit, no_panic};
 use crate::events::Events;
 use crate::events::drift::policy_drift;
@@ -17,37 +17,61 @@ use crate::file::creating::{create_file, initialise, random};
 use crate::file::fresh_space::FreshSpace;
 use crate::file::head::{Head, highest_stored, read_head};
 use crate::file::held_backend::HeldBackend;
+use crate::file::names::Names;
 use crate::file::open_files::OpenHere;
-use crate::file::platform;
+use crate::file::platform::{self, FileIdentity};
 use crate::file::rollback::settle_rollback;
-use crate::file::settings::{Missing, Mode, Rights, Settings, Verify};
+use crate::file::settings::{Missing, Mode, Rights, Rollback, Settings, Verify};
 use crate::file::storage::{Base, OpenReport, Storage, StorageKind, Verification, in_opening};
 use crate::holder::Holder;
 use crate::holder::live_claims::{LiveClaims, Witness};
-use crate::holder::side_file::{self, Note, SideFile};
+use crate::holder::side_file::{Note, SideFile};
 use crate::metered;
 use crate::store::codec::Floor;
 use crate::store::engine::{Engine, Parts, Place};
 use crate::traced;
 
 pub(crate) fn open_file(settings: Settings, path: &Path) -> Result<Arc<Engine>, Error> {
-    let side = match settings.mode {
-        Mode::Shared => open_side_file(&settings, path)?,
-        Mode::Exclusive | Mode::Attached => None,
-    };
-    let note = side.as_ref().map(SideFile::note).unwrap_or_default();
-    match fs::metadata(path) {
+    let names = Names::of(path).map_err(Error::io)?;
+    match fs::metadata(&names.given) {
         Ok(metadata) => refuse_non_files(&metadata)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => match settings.missing {
-            Missing::Create => create_file(&settings, path, side.as_ref(), note)?,
-            Missing::Refuse => return Err(Error::io(error)),
-        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            create_missing(&settings, &names, error)?;
+        }
         Err(error) => return Err(Error::io(error)),
     }
     match settings.rights {
-        Rights::ReadOnly => open_to_read(settings, path, side),
-        Rights::ReadWrite => open_to_write(settings, path, side),
+        Rights::ReadOnly => open_to_read(settings, &names),
+        Rights::ReadWrite => open_to_write(settings, names),
     }
+}
+
+/// Creates a ledger where none is, unless its side file shows that one was there: an empty one in
+/// its place would run everything again.
+fn create_missing(settings: &Settings, names: &Names, missing: io::Error) -> Result<(), Error> {
+    let side = SideFile::open(names.side_file(), settings.rights).map_err(Error::io)?;
+    let note = side.as_ref().map(SideFile::note).unwrap_or_default();
+    // Looked for once more after the note: another process may have made it a moment ago.
+    if note != Note::default() && names.given.exists() {
+        return Ok(());
+    }
+    if note != Note::default() && settings.rollback == Rollback::Refuse {
+        return Err(Error::LedgerMissing {
+            path: names.given.clone(),
+            seen: Fence::from_stored(note.fence),
+        });
+    }
+    // A link that leads nowhere is no place for a new file.
+    if settings.missing == Missing::Refuse || fs::symlink_metadata(&names.given).is_ok() {
+        return Err(Error::io(missing));
+    }
+    // The side file is made before the ledger: a ledger that says which one is its own must find
+    // it.
+    let side = match side {
+        Some(side) => side,
+        None => SideFile::create(names.side_file(), &names.itself).map_err(Error::io)?,
+    };
+    create_file(settings, &names.itself, &side, note)
 }
 
 fn refuse_non_files(metadata: &fs::Metadata) -> Result<(), Error> {
@@ -66,51 +90,81 @@ fn refuse_non_files(metadata: &fs::Metadata) -> Result<(), Error> {
     Ok(())
 }
 
-/// The side file is made before the ledger: a ledger that says which side file is its own must
-/// find it.
-fn open_side_file(settings: &Settings, path: &Path) -> Result<Option<SideFile>, Error> {
-    let side_path = side_file::path_beside(path);
-    let is_missing = !path.exists();
-    if settings.rights == Rights::ReadOnly || (is_missing && settings.missing == Missing::Refuse) {
-        return SideFile::open_to_query(side_path).map_err(Error::io);
+/// Finds the side file of an open ledger, or makes it. A ledger that was refused leaves none.
+fn side_file_of(settings: &Settings, names: &Names, head: Head) -> Result<Option<SideFile>, Error> {
+    let side = SideFile::open(names.side_file(), Rights::ReadWrite).map_err(Error::io)?;
+    let is_own =
+        head.side_file_id.is_some() && side.as_ref().map(SideFile::id) == head.side_file_id;
+    if !is_own && settings.rollback == Rollback::Refuse {
+        refuse_other_name(settings.mode, names, head)?;
     }
-    SideFile::open(side_path, random()?)
-        .map(Some)
-        .map_err(Error::io)
+    if side.is_some() {
+        return Ok(side);
+    }
+    match SideFile::create(names.side_file(), &names.itself) {
+        Ok(side) => Ok(Some(side)),
+        // Alone, a ledger needs no locks in it. It goes on without a note.
+        Err(error) if settings.mode == Mode::Exclusive && has_no_room(&error) => Ok(None),
+        Err(error) => Err(Error::io(error)),
+    }
 }
 
-fn open_to_read(
-    settings: Settings,
-    path: &Path,
-    side: Option<SideFile>,
-) -> Result<Arc<Engine>, Error> {
-    let storage = Storage::of(&settings, StorageKind::ReadOnly(path.to_owned()));
-    let database = storage.open_read_only(path)?;
-    let head = read_head(&database)?;
-    let witness = witness_of(&settings, side, &head);
+fn has_no_room(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied
+            | io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+    )
+}
+
+/// Refuses a name of the file beside which its side file does not lie, where the file has others:
+/// in another side file nothing would be seen of the work that runs.
+fn refuse_other_name(mode: Mode, names: &Names, head: Head) -> Result<(), Error> {
+    let others = platform::other_names(&names.itself).map_err(Error::io)?;
+    let is_refused = match mode {
+        // Alone in its container, as long as it runs: the next one finds no side file, and no harm.
+        Mode::Exclusive => others.is_linked && head.side_file_id.is_some(),
+        Mode::Shared => others.is_mounted || (others.is_linked && head.side_file_id.is_some()),
+        Mode::Attached => false,
+    };
+    if is_refused {
+        return Err(Error::OtherName {
+            path: names.given.clone(),
+        });
+    }
+    Ok(())
+}
+
+fn open_to_read(settings: Settings, names: &Names) -> Result<Arc<Engine>, Error> {
+    let storage = Storage::of(&settings, StorageKind::ReadOnly(names.given.clone()));
+    let database = storage.open_read_only(&names.given)?;
+    read_head(&database)?;
+    let side = SideFile::open(names.side_file(), Rights::ReadOnly).map_err(Error::io)?;
     let reached = highest_stored(&database)?;
-    let report = OpenReport::default();
     let opened = Opened {
         base: Base::ReadOnly(database),
         storage,
-        witness,
+        witness: match settings.mode {
+            Mode::Exclusive => Witness::Exclusive { is_locked: false },
+            Mode::Shared => Witness::Shared,
+            Mode::Attached => Witness::Nothing,
+        },
+        side,
         reached,
-        report,
+        report: OpenReport::default(),
     };
     assemble(settings, opened, None, None)
 }
 
-fn open_to_write(
-    settings: Settings,
-    path: &Path,
-    side: Option<SideFile>,
-) -> Result<Arc<Engine>, Error> {
+fn open_to_write(settings: Settings, names: Names) -> Result<Arc<Engine>, Error> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
-        .open(path)
+        .open(&names.given)
         .map_err(Error::io)?;
-    let identity = platform::identity_of(&file, path).map_err(Error::io)?;
+    let identity = platform::identity_of(&file, &names.given).map_err(Error::io)?;
     let here = OpenHere::file(identity.clone())?;
     let verification = verification_of(&settings, &file)?;
     let file = FileBackend::new(file).map_err(in_opening)?;
@@ -119,11 +173,19 @@ fn open_to_write(
     } else {
         HeldBackend::new(FreshSpace::new(file), settings.busy_timeout)
     };
-    let place = Place {
-        path: path.to_owned(),
+    let on_disk = OnDisk {
+        names,
         identity,
+        here,
     };
-    open_on(settings, &backend, verification, side, Some((place, here)))
+    open_on(settings, &backend, verification, Some(on_disk))
+}
+
+/// The file under a ledger that is opened by its name.
+struct OnDisk {
+    names: Names,
+    identity: FileIdentity,
+    here: OpenHere,
 }
 
 /// How the file was left by whoever had it before.
@@ -184,15 +246,14 @@ pub(crate) fn open_backend(
         backend.start_replacing();
         database.close().map_err(in_opening)?;
     }
-    open_on(settings, &backend, verification, None, None)
+    open_on(settings, &backend, verification, None)
 }
 
 fn open_on(
     settings: Settings,
     backend: &HeldBackend,
     verification: Verification,
-    side: Option<SideFile>,
-    place: Option<(Place, OpenHere)>,
+    on_disk: Option<OnDisk>,
 ) -> Result<Arc<Engine>, Error> {
     let storage = Storage::of(&settings, StorageKind::Held(backend.clone()));
     let _bounded = backend.bound_waits();
@@ -201,33 +262,49 @@ fn open_on(
     let left = refuse_newer_format(&storage, backend)?;
     let database = no_panic(|| storage.open_database(backend, verification))?;
     backend.end_replacing();
+    let head = read_head(&database)?;
+    let side = match &on_disk {
+        Some(on_disk) => side_file_of(&settings, &on_disk.names, head)?,
+        None => None,
+    };
     // Noted behind each commit, so it is read before the file: read the other way round, a commit
     // of another process in between would look like a file that has fallen back.
     let note = side.as_ref().map(SideFile::note).unwrap_or_default();
-    let mut head = read_head(&database)?;
     let mut reached = highest_stored(&database)?;
     if let Some(side) = &side {
-        let floor = Floor {
+        let seen = Floor {
             fence: note.fence,
             mark: note.mark.into(),
         };
-        reached = settle_rollback(&settings, &database, side, &mut head, reached, floor)?;
+        reached = settle_rollback(&settings, &database, side, head, reached, seen)?;
     }
-    // A file system without locks lets others in unseen; storage of the caller's own is its own.
-    let is_alone = place.is_none() || backend.is_locked();
-    let witness = match witness_of(&settings, side, &head) {
-        Witness::Exclusive if !is_alone => Witness::Nothing,
-        witness => witness,
+    let is_locked = backend.is_locked();
+    let witness = match settings.mode {
+        // A file system without locks lets others in unseen; storage of the caller's own is its
+        // own.
+        Mode::Exclusive if is_locked || on_disk.is_none() => Witness::Exclusive { is_locked },
+        Mode::Shared => Witness::Shared,
+        Mode::Exclusive | Mode::Attached => Witness::Nothing,
     };
     let report = OpenReport {
         repaired: left == Left::Open,
         verified: verification == Verification::Whole,
+        without_locks: on_disk.is_some() && !is_locked,
     };
-    let (place, here) = place.unzip();
+    let (place, here) = on_disk
+        .map(|on_disk| {
+            let place = Place {
+                path: on_disk.names.given,
+                identity: on_disk.identity,
+            };
+            (place, on_disk.here)
+        })
+        .unzip();
     let opened = Opened {
         base: Base::Owned(database),
         storage,
         witness,
+        side,
         reached,
         report,
     };
@@ -266,19 +343,11 @@ pub(crate) fn attach(settings: Settings, database: Arc<Database>) -> Result<Arc<
         base: Base::Lent(database),
         storage,
         witness: Witness::Nothing,
+        side: None,
         reached,
         report: OpenReport::default(),
     };
     assemble(settings, opened, None, Some(here))
-}
-
-fn witness_of(settings: &Settings, side: Option<SideFile>, head: &Head) -> Witness {
-    match (settings.mode, side) {
-        (Mode::Exclusive, _) => Witness::Exclusive,
-        (Mode::Shared, Some(side)) if head.side_file_id == Some(*side.id()) => Witness::Locks(side),
-        // Somebody else's locks prove nothing; the lease decides.
-        (Mode::Shared | Mode::Attached, _) => Witness::Nothing,
-    }
 }
 
 /// A database that is open, and what was learned of it.
@@ -286,6 +355,7 @@ struct Opened {
     base: Base,
     storage: Storage,
     witness: Witness,
+    side: Option<SideFile>,
     reached: Floor,
     report: OpenReport,
 }
@@ -305,7 +375,7 @@ fn assemble(
         u64::from_le_bytes(random()?),
         settings.mode,
         clock,
-        LiveClaims::new(opened.witness),
+        LiveClaims::new(opened.witness, opened.side),
         time,
         opened.reached.fence,
         Events::new(settings.shows_keys),
@@ -331,4 +401,85 @@ fn assemble(
         }
     }
     Ok(engine)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decision::{Fingerprint, Key, Namespace};
+    use crate::ledger::Ledger;
+    use crate::operation::request::Begin;
+
+    /// A file on a file system that has no locks.
+    #[derive(Debug)]
+    struct WithoutLocks(FileBackend);
+
+    impl StorageBackend for WithoutLocks {
+        fn len(&self) -> io::Result<u64> {
+            self.0.len()
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            self.0.read(offset, out)
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.0.set_len(len)
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            self.0.sync_data()
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            self.0.write(offset, data)
+        }
+    }
+
+    fn open_without_locks(path: &Path, mode: Mode) -> Result<Ledger, Error> {
+        let settings = Settings {
+            mode,
+            ..Settings::default()
+        };
+        let file = OpenOptions::new().read(true).write(true).open(path);
+        let file = file.expect("it is there");
+        let identity = platform::identity_of(&file, path).expect("it is open");
+        let on_disk = OnDisk {
+            names: Names::of(path).expect("it has a name"),
+            identity: identity.clone(),
+            here: OpenHere::file(identity)?,
+        };
+        let file = FileBackend::new(file).expect("it is a file");
+        let backend = HeldBackend::new(WithoutLocks(file));
+        open_on(settings, &backend, Verification::Skip, Some(on_disk)).map(Ledger::from_engine)
+    }
+
+    #[test]
+    fn a_file_system_without_locks_is_reported_and_cannot_be_shared() {
+        const PAYMENTS: Namespace = Namespace::new("payments");
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("app.redb");
+        let ledger = Ledger::open(&path).expect("opens");
+        assert!(!ledger.open_report().without_locks);
+        drop(ledger);
+        let key = Key::new("k").expect("valid");
+        for is_first in [true, false] {
+            let ledger = open_without_locks(&path, Mode::Exclusive).expect("opens");
+            assert!(ledger.open_report().without_locks);
+            assert!(ledger.stats().expect("counts").without_locks);
+            let begun = ledger.operation(PAYMENTS, &key, Fingerprint::NONE).begin();
+            // Its holder may be another process that was let in unseen: the lease decides.
+            assert_eq!(matches!(begun, Ok(Begin::Fresh(_))), is_first, "{begun:?}");
+            assert!(
+                is_first || matches!(begun, Ok(Begin::Refused(_))),
+                "{begun:?}"
+            );
+        }
+        let refused = open_without_locks(&path, Mode::Shared).expect_err("it needs locks");
+        let text = refused.to_string();
+        assert!(
+            text.contains("has no locks") && text.contains("local"),
+            "{text}"
+        );
+    }
 }

@@ -20,6 +20,63 @@ pub(crate) fn create_new(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
+/// Gives a file the owner and the rights of another one: where a ledger was opened to other
+/// users, or an administrator looks at a user's, all of them have to be able to open what belongs
+/// to it. Only an administrator can give a file away; otherwise it stays with its maker.
+#[cfg(unix)]
+pub(crate) fn give_like(file: &File, other: &std::fs::Metadata) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, fchown};
+    let _ = fchown(file, Some(other.uid()), Some(other.gid()));
+    file.set_permissions(other.permissions())
+}
+
+#[cfg(not(unix))]
+pub(crate) fn give_like(_file: &File, _other: &std::fs::Metadata) -> io::Result<()> {
+    Ok(())
+}
+
+/// Whether a file has, or may have, other names than the one it was found under.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OtherNames {
+    /// It has more than one link.
+    pub(crate) is_linked: bool,
+    /// It is mounted by itself, as into a container, so that its folder is another one elsewhere.
+    pub(crate) is_mounted: bool,
+}
+
+#[cfg(target_os = "linux")]
+pub(crate) fn other_names(path: &Path) -> io::Result<OtherNames> {
+    use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+    match statx(CWD, path, AtFlags::empty(), StatxFlags::NLINK) {
+        Ok(found) => Ok(OtherNames {
+            is_linked: found.stx_nlink > 1,
+            is_mounted: found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
+        }),
+        Err(rustix::io::Errno::NOSYS) => {
+            use std::os::unix::fs::MetadataExt;
+            Ok(OtherNames {
+                is_linked: std::fs::metadata(path)?.nlink() > 1,
+                is_mounted: false,
+            })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(all(unix, not(target_os = "linux")))]
+pub(crate) fn other_names(path: &Path) -> io::Result<OtherNames> {
+    use std::os::unix::fs::MetadataExt;
+    Ok(OtherNames {
+        is_linked: std::fs::metadata(path)?.nlink() > 1,
+        is_mounted: false,
+    })
+}
+
+#[cfg(not(unix))]
+pub(crate) fn other_names(_path: &Path) -> io::Result<OtherNames> {
+    Ok(OtherNames::default())
+}
+
 /// What tells one file from another, whatever it is called.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct FileIdentity(IdentityParts);

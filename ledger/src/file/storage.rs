@@ -63,6 +63,10 @@ pub struct OpenReport {
     pub repaired: bool,
     /// Whether the whole file was verified.
     pub verified: bool,
+    /// Whether the file system has no locks. Nothing then keeps another process from opening the
+    /// file at the same time, which destroys it; and nothing shows that the holder of a claim is
+    /// gone, so its lease decides. Put the file on a local file system.
+    pub without_locks: bool,
 }
 
 /// The storage behind a ledger, and how a database is opened on it again.
@@ -193,6 +197,11 @@ pub(crate) fn in_opening(error: DatabaseError) -> Error {
             Error::AlreadyOpen
         }
         DatabaseError::RepairAborted => Error::NeedsRepair,
+        DatabaseError::Storage(StorageError::Unsupported) => Error::Unsupported {
+            reason: "the file system has no locks, which a shared ledger needs; put the file on a \
+                     local file system, or open it in one process alone, without shared; it is \
+                     unchanged",
+        },
         DatabaseError::Storage(StorageError::Io(error))
             if error.kind() == io::ErrorKind::InvalidData =>
         {

@@ -7,17 +7,19 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
 
 use crate::clock::{Signal, locked};
-use crate::decision::{Fence, Liveness, Work};
+use crate::decision::{ClaimLock, Fence, Liveness, Work};
 use crate::file::platform::Process;
 use crate::holder::side_file::SideFile;
 
 /// What may be said of a claim that is not in this process's registry.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Witness {
-    /// The file is held exclusively, so nobody else can hold a claim: it is gone.
-    Exclusive,
-    /// Others hold claims, and their locks can be seen.
-    Locks(SideFile),
+    /// The file is held exclusively, so no other opening can hold a claim: it is gone. Whether the
+    /// operating system's lock says so to others, too: storage of the caller's own has none.
+    Exclusive { is_locked: bool },
+    /// Others hold claims. No exclusive opening is among them, and the locks of the others can be
+    /// seen where the side file is the ledger's own.
+    Shared,
     /// Others may hold claims, and nothing shows it.
     Nothing,
 }
@@ -26,6 +28,7 @@ pub(crate) enum Witness {
 pub(crate) struct LiveClaims {
     process: Process,
     witness: Witness,
+    side: Option<SideFile>,
     living: Mutex<HashMap<Fence, Living>>,
     waiting: Mutex<HashMap<Vec<u8>, BTreeMap<u64, Signal>>>,
     /// Numbers for those who wait, in the order in which they came and are woken: one among many
@@ -40,14 +43,24 @@ struct Living {
 }
 
 impl LiveClaims {
-    pub(crate) fn new(witness: Witness) -> Arc<Self> {
+    pub(crate) fn new(witness: Witness, side: Option<SideFile>) -> Arc<Self> {
         Arc::new(Self {
             process: Process::current(),
             witness,
+            side,
             living: Mutex::default(),
             waiting: Mutex::default(),
             waiters: AtomicU64::new(0),
         })
+    }
+
+    /// The lock that a new claim holds where the file system has locks.
+    pub(crate) fn lock_of_new(&self) -> ClaimLock {
+        match (self.witness, &self.side) {
+            (Witness::Exclusive { is_locked: true }, _) => ClaimLock::File,
+            (Witness::Shared, Some(side)) => ClaimLock::SideFile(side.number()),
+            _ => ClaimLock::None,
+        }
     }
 
     /// Registers a claim before it commits: whoever sees the record sees that it lives. The
@@ -58,9 +71,9 @@ impl LiveClaims {
         identity: &[u8],
         caller: ThreadId,
     ) -> io::Result<LiveClaim> {
-        let is_locked = match &self.witness {
-            Witness::Locks(side) => side.lock_claim(fence)?,
-            Witness::Exclusive | Witness::Nothing => false,
+        let lock = match (self.lock_of_new(), &self.side) {
+            (ClaimLock::SideFile(_), Some(side)) if !side.lock_claim(fence)? => ClaimLock::None,
+            (lock, _) => lock,
         };
         let living = Living {
             identity: identity.to_vec(),
@@ -70,33 +83,39 @@ impl LiveClaims {
         Ok(LiveClaim {
             claims: Arc::clone(self),
             fence,
-            is_locked,
+            lock,
         })
     }
 
-    pub(crate) fn liveness(&self, fence: Fence) -> Liveness {
+    /// Whether the holder of a claim lives, which took `lock` before the claim was stored. "Gone"
+    /// is said only where a lock that was taken is seen free.
+    pub(crate) fn liveness(&self, fence: Fence, lock: ClaimLock) -> Liveness {
         if locked(&self.living).contains_key(&fence) {
             return Liveness::Alive;
         }
-        match &self.witness {
-            Witness::Exclusive => Liveness::Gone,
-            Witness::Locks(side) => side.liveness(fence),
-            Witness::Nothing => Liveness::Unknown,
+        match (self.witness, lock, &self.side) {
+            // An exclusive opening and any other exclude each other.
+            (Witness::Exclusive { .. }, _, _) | (Witness::Shared, ClaimLock::File, _) => {
+                Liveness::Gone
+            }
+            (Witness::Shared, ClaimLock::SideFile(number), Some(side))
+                if side.number() == number =>
+            {
+                side.liveness(fence)
+            }
+            _ => Liveness::Unknown,
         }
     }
 
+    /// Whether work that a claim started still runs, also beside an exclusive opening: a process
+    /// that its holder started needs no lock of the ledger's file.
     pub(crate) fn work(&self, fence: Fence) -> Work {
-        match &self.witness {
-            Witness::Locks(side) => side.work(fence),
-            Witness::Exclusive | Witness::Nothing => Work::Ended,
-        }
+        let side = self.side.as_ref();
+        side.map_or(Work::Ended, |side| side.work(fence))
     }
 
     pub(crate) fn side_file(&self) -> Option<&SideFile> {
-        match &self.witness {
-            Witness::Locks(side) => Some(side),
-            Witness::Exclusive | Witness::Nothing => None,
-        }
+        self.side.as_ref()
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -150,10 +169,15 @@ impl LiveClaims {
 pub(crate) struct LiveClaim {
     claims: Arc<LiveClaims>,
     fence: Fence,
-    is_locked: bool,
+    lock: ClaimLock,
 }
 
 impl LiveClaim {
+    /// The lock that shows others that it lives.
+    pub(crate) const fn lock(&self) -> ClaimLock {
+        self.lock
+    }
+
     /// Remembers which thread used the claim last.
     pub(crate) fn touch(&self) {
         if let Some(living) = locked(&self.claims.living).get_mut(&self.fence) {
@@ -170,9 +194,7 @@ impl LiveClaim {
             return;
         }
         let living = locked(&self.claims.living).remove(&self.fence);
-        if self.is_locked
-            && let Witness::Locks(side) = &self.claims.witness
-        {
+        if let (ClaimLock::SideFile(_), Some(side)) = (self.lock, &self.claims.side) {
             side.unlock_claim(self.fence);
         }
         if let Some(living) = living {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use crate::clock::{self, Clock, locked, unpoisoned};
 use crate::decision::{
-    ClockMark, ClockReading, Evidence, Fence, Namespace, TimeReading, Timekeeper, Timestamp,
+    ClockMark, ClockReading, Evidence, Fence, Namespace, Record, TimeReading, Timekeeper, Timestamp,
 };
 use crate::error::Error;
 use crate::events::Events;
@@ -238,9 +238,12 @@ impl Holder {
     }
 
     /// What is known about the holder of a claim.
-    pub(crate) fn evidence(&self, fence: Fence, now: Timestamp) -> Evidence {
+    pub(crate) fn evidence(&self, stored: Option<&Record>, now: Timestamp) -> Evidence {
+        let (fence, lock) = stored
+            .map(|record| (record.fence, record.lock()))
+            .unwrap_or_default();
         Evidence {
-            liveness: self.claims.liveness(fence),
+            liveness: self.claims.liveness(fence, lock),
             work: self.claims.work(fence),
             now,
         }
@@ -305,7 +308,7 @@ mod tests {
             1,
             Mode::Exclusive,
             Arc::new(SystemClock::new()),
-            LiveClaims::new(Witness::Exclusive),
+            LiveClaims::new(Witness::Nothing, None),
             Timekeeper::new(Timestamp::EPOCH, Duration::from_secs(1)),
             0,
             Events::default(),

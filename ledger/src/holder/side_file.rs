@@ -1,11 +1,14 @@
-//! The side file of a shared ledger: operating-system locks that show which claims live.
+//! The side file of a ledger: operating-system locks that show which claims live, and a note of
+//! what the ledger has reached.
 //!
-//! A claim locks one byte of the side file, at its fence, before it commits, and unlocks it when
+//! A claim of a shared ledger locks one byte of the side file, at its fence, before it commits, and unlocks it when
 //! its guard ends, however it ends: the system frees the locks of a dead process. Others only
 //! query, so looking never disturbs. Nothing is stored under a lock; the bytes need not exist.
 //!
 //! The file is never unlinked: a second one under the same name would be a second set of locks.
-//! Its random id stands in the ledger, and a ledger that meets another id believes no lock.
+//! So a claim's record says by its random id in which side file its holder took a lock, and a free
+//! lock in any other proves nothing. The id of the first one stands in the ledger: under another
+//! name of the same file another side file would be found.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -18,6 +21,7 @@ use redb::{BackendError, StorageBackend};
 use crate::decision::{Fence, Liveness, Timestamp, Work};
 use crate::file::platform::{self, FileIdentity};
 use crate::file::publish::publish_new;
+use crate::file::settings::Rights;
 
 const MAGIC: &[u8; 16] = b"idempotency-lock";
 const HEADER_BYTES: usize = 32;
@@ -33,7 +37,7 @@ pub(crate) struct SideFile {
     id: [u8; 16],
     path: PathBuf,
     identity: FileIdentity,
-    locks: FileBackend,
+    locks: Box<dyn StorageBackend>,
 }
 
 /// What the side file remembers of the ledger beside it, to notice a restored backup.
@@ -43,7 +47,8 @@ pub(crate) struct Note {
     pub(crate) mark: Timestamp,
 }
 
-/// `app.redb` has the side file `app.redb.locks`.
+/// `app.redb` has the side file `app.redb.locks`. Of a link it is the one of the file that the link
+/// leads to.
 pub(crate) fn path_beside(ledger: &Path) -> PathBuf {
     let mut name = ledger.as_os_str().to_owned();
     name.push(".locks");
@@ -51,25 +56,27 @@ pub(crate) fn path_beside(ledger: &Path) -> PathBuf {
 }
 
 impl SideFile {
-    /// Opens the side file, creating it where it is missing.
-    pub(crate) fn open(path: PathBuf, fresh_id: [u8; 16]) -> io::Result<Self> {
-        let file = match open_existing(&path, true) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let header = [MAGIC.as_slice(), &fresh_id, &[0; NOTE_BYTES]].concat();
-                publish_new(&path, std::convert::identity, |file| {
-                    use io::Write;
-                    (&*file).write_all(&header)
-                })?;
-                open_existing(&path, true)?
+    /// Creates the side file, or opens the one that another process was faster to make. Where
+    /// the ledger is there, the users who may open it may open this, too.
+    pub(crate) fn create(path: PathBuf, ledger: &Path) -> io::Result<Self> {
+        let mut id = [0; 16];
+        getrandom::fill(&mut id).map_err(|error| io::Error::other(error.to_string()))?;
+        let header = [MAGIC.as_slice(), &id, &[0; NOTE_BYTES]].concat();
+        publish_new(&path, std::convert::identity, |mut file| {
+            use io::Write;
+            file.write_all(&header)?;
+            match ledger.metadata() {
+                Ok(ledger) => platform::give_like(file, &ledger),
+                Err(_) => Ok(()),
             }
-            opened => opened?,
-        };
+        })?;
+        let file = open_existing(&path, true)?;
         Self::on(path, file)
     }
 
-    /// Opens an existing side file for queries alone; `None` where there is none.
-    pub(crate) fn open_to_query(path: PathBuf) -> io::Result<Option<Self>> {
-        match open_existing(&path, false) {
+    /// Opens an existing side file; `None` where there is none. A query needs no right to write.
+    pub(crate) fn open(path: PathBuf, rights: Rights) -> io::Result<Option<Self>> {
+        match open_existing(&path, rights == Rights::ReadWrite) {
             Ok(file) => Self::on(path, file).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -78,7 +85,7 @@ impl SideFile {
 
     fn on(path: PathBuf, file: File) -> io::Result<Self> {
         let identity = platform::identity_of(&file, &path)?;
-        let locks = FileBackend::new(file).map_err(io::Error::other)?;
+        let locks = Box::new(FileBackend::new(file).map_err(io::Error::other)?);
         let mut header = [0; HEADER_BYTES];
         let readable = locks.read(0, &mut header).is_ok();
         let (magic, id) = header.split_at(16);
@@ -100,8 +107,14 @@ impl SideFile {
         })
     }
 
-    pub(crate) fn id(&self) -> &[u8; 16] {
-        &self.id
+    pub(crate) const fn id(&self) -> [u8; 16] {
+        self.id
+    }
+
+    /// The part of its id that tells it from others in a record.
+    pub(crate) fn number(&self) -> u64 {
+        let part = self.id.first_chunk().expect("the id has 16 bytes");
+        u64::from_le_bytes(*part)
     }
 
     /// Locks the byte of a claim. `Ok(false)` where the file system has no locks.
@@ -254,5 +267,86 @@ impl RunLock {
 impl std::os::fd::AsFd for RunLock {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.file.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::decision::Timekeeper;
+    use crate::events::Events;
+    use crate::file::settings::Mode;
+    use crate::holder::live_claims::{LiveClaims, Witness};
+    use crate::holder::{Holder, Written};
+
+    /// Counts the bytes of writes, writes and syncs.
+    #[derive(Clone, Debug, Default)]
+    struct Counted(Arc<[AtomicUsize; 3]>);
+
+    impl Counted {
+        fn add(&self, what: usize, count: usize) {
+            self.0[what].fetch_add(count, Ordering::SeqCst);
+        }
+
+        fn counts(&self) -> [usize; 3] {
+            [0, 1, 2].map(|what: usize| self.0[what].load(Ordering::SeqCst))
+        }
+    }
+
+    impl StorageBackend for Counted {
+        fn len(&self) -> io::Result<u64> {
+            Ok(0)
+        }
+
+        fn read(&self, _offset: u64, _out: &mut [u8]) -> io::Result<()> {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        }
+
+        fn set_len(&self, _len: u64) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            self.add(2, 1);
+            Ok(())
+        }
+
+        fn write(&self, _offset: u64, data: &[u8]) -> io::Result<()> {
+            self.add(0, data.len());
+            self.add(1, 1);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_note_is_one_small_write_and_no_sync() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let ledger = folder.path().join("app.redb");
+        let mut side = SideFile::create(path_beside(&ledger), &ledger).expect("creates");
+        let counted = Counted::default();
+        side.locks = Box::new(counted.clone());
+        let witness = Witness::Exclusive { is_locked: true };
+        let holder = Holder::new(
+            1,
+            Mode::Exclusive,
+            Arc::new(SystemClock::new()),
+            LiveClaims::new(witness, Some(side)),
+            Timekeeper::new(Timestamp::EPOCH, Duration::from_secs(1)),
+            0,
+            Events::default(),
+        );
+        for fence in 1..=100 {
+            holder.committed(Written {
+                fence,
+                mark: Timestamp::from_unix_ms(fence),
+                ..Written::default()
+            });
+        }
+        assert_eq!(counted.counts(), [100 * NOTE_BYTES, 100, 0]);
     }
 }

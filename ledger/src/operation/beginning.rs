@@ -5,8 +5,8 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 use crate::decision::{
-    Decision, Fence, KeyAge, Liveness, NewClaim, PolicyStamp, Record, Room, State, Timestamp, Work,
-    checkpoint, claim, decide, key_age, may_take_over, take_over,
+    ClaimLock, Decision, Fence, KeyAge, Liveness, NewClaim, PolicyStamp, Record, Room, State,
+    Timestamp, Work, checkpoint, claim, decide, key_age, may_take_over, take_over,
 };
 use crate::error::Error;
 use crate::holder::Holder;
@@ -139,7 +139,7 @@ pub(crate) fn now_of(
 fn liveness_of(holder: &Holder, record: &Record) -> Liveness {
     match record.completed() {
         Some(_) => Liveness::Unknown,
-        None => holder.claims.liveness(record.fence),
+        None => holder.claims.liveness(record.fence, record.lock()),
     }
 }
 
@@ -231,7 +231,8 @@ impl Grant {
                 // As large as it will be, but for the digits of its fence.
                 let stamp = PolicyStamp::of(namespace.current_policy(), version);
                 let fence = store.holder.highest_fence();
-                let record = claim(new_claim(store, &self.asked, fence, stamp), store.now);
+                let lock = store.holder.claims.lock_of_new();
+                let record = claim(new_claim(store, &self.asked, fence, stamp, lock), store.now);
                 let record_key = self.asked.record_key(id);
                 planned.records += 1;
                 planned.bytes += stored_bytes(&record_key, &record);
@@ -388,7 +389,8 @@ pub(crate) fn prepare(
             let fence = store.next_fence(id)?;
             let live = register(store, fence, &placed.asked, caller)?;
             let stamp = WriteStore::stamp(&row, &placed.asked.namespace);
-            let record = claim(new_claim(store, &placed.asked, fence, stamp), store.now);
+            let new = new_claim(store, &placed.asked, fence, stamp, live.lock());
+            let record = claim(new, store.now);
             let record = match placed.asked.starts_at.clone() {
                 None => record,
                 Some(reached) => checkpoint(Some(&record), fence, reached)
@@ -437,12 +439,12 @@ fn replace(
     let row = store.namespace(&placed.asked.namespace)?;
     let fence = store.next_fence(NamespaceId(row.id))?;
     let stamp = WriteStore::stamp(&row, &placed.asked.namespace);
-    let new = new_claim(store, &placed.asked, fence, stamp);
+    let live = register(store, fence, &placed.asked, caller)?;
+    let new = new_claim(store, &placed.asked, fence, stamp, live.lock());
     let record = match take_over(Some(stored), seen, new, store.now) {
         Ok(record) => record,
         Err(refusal) => return Ok(Err(refusal.into())),
     };
-    let live = register(store, fence, &placed.asked, caller)?;
     let started = Started {
         placed,
         record,
@@ -466,12 +468,19 @@ fn register(
         .map_err(Error::io)
 }
 
-fn new_claim(store: &WriteStore<'_>, asked: &Asked, fence: Fence, policy: PolicyStamp) -> NewClaim {
+fn new_claim(
+    store: &WriteStore<'_>,
+    asked: &Asked,
+    fence: Fence,
+    policy: PolicyStamp,
+    lock: ClaimLock,
+) -> NewClaim {
     NewClaim {
         fingerprint: asked.fingerprint(),
         fence,
         policy,
         holder: store.holder.id,
         program: asked.program.clone(),
+        lock,
     }
 }

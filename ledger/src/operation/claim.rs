@@ -348,7 +348,7 @@ impl Claim {
     ///
     /// # Errors
     ///
-    /// [`Error::Unsupported`] unless the ledger is shared.
+    /// [`Error::Unsupported`] where the ledger was not opened by the name of its file.
     pub fn run_lock(&self) -> Result<RunLock, Error> {
         let side = self
             .0
@@ -357,7 +357,8 @@ impl Claim {
             .claims
             .side_file()
             .ok_or(Error::Unsupported {
-                reason: "a run lock needs a ledger that is opened shared, with its side file",
+                reason: "a run lock lies in the side file, which this ledger does not have; open it \
+                         by the name of its file",
             })?;
         side.run_lock(self.0.fence).map_err(Error::io)
     }

@@ -298,7 +298,7 @@ fn unless_it_runs<P, T>(
     seen: Fence,
     work: impl FnOnce(&mut WriteStore<'_>, &P) -> Result<Result<T, EndingError>, Error>,
 ) -> impl FnOnce(&mut WriteStore<'_>, &P) -> Result<Result<T, EndingError>, Error> {
-    move |store, payload| match store.evidence(seen).work {
+    move |store, payload| match store.work(seen) {
         Work::Running => Ok(Err(EndingError::StillRunning)),
         Work::Ended => work(store, payload),
     }

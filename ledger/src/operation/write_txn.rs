@@ -619,7 +619,7 @@ impl<'t, 'l> TicketIn<'t, 'l> {
         let seen = self.seen.fence;
         let placed = self.placed;
         let started = self.txn.step(|store| {
-            if store.evidence(seen).work == Work::Running {
+            if store.work(seen) == Work::Running {
                 return Ok(Err(EndingError::StillRunning));
             }
             match store.get(&placed.record_key)? {
@@ -671,7 +671,7 @@ impl<'t, 'l> TicketIn<'t, 'l> {
     ) -> Result<T, EndingError> {
         let seen = self.seen.fence;
         let ended: Result<T, EndingError> = self.txn.step(|store| {
-            if store.evidence(seen).work == Work::Running {
+            if store.work(seen) == Work::Running {
                 return Ok(Err(EndingError::StillRunning));
             }
             Ok(work(store, &self.placed, seen)?.map_err(EndingError::from))

@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::decision::{
-    BootId, BootTime, Checkpoint, Claimed, ClockMark, Completed, Fence, Fingerprint,
+    BootId, BootTime, Checkpoint, ClaimLock, Claimed, ClockMark, Completed, Fence, Fingerprint,
     FingerprintAlgorithm, Leap, OnInterrupted, Policy, PolicyStamp, Record, Response, ResponseKind,
     State, Timestamp,
 };
@@ -34,6 +34,8 @@ use crate::events::delays::Delays;
 const VERSION: u8 = 1;
 /// Of tails and floors that say more of the clock than its time.
 const VERSION_WITH_CLOCK: u8 = 2;
+/// A record that says which lock its holder took: version 1 ++ the lock.
+const VERSION_WITH_LOCK: u8 = 2;
 const CHECKSUM_BYTES: usize = 8;
 /// The largest typed value that is decoded: a bound on what damaged lengths can ask for.
 const TYPED_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -78,7 +80,7 @@ impl Writer for AppendTo<'_> {
 
 fn unseal<T: Decode<()>>(key: &[u8], sealed: &[u8]) -> Result<T, Unreadable> {
     match open_seal(key, sealed)? {
-        (VERSION, bytes) => decode_body(bytes),
+        (VERSION, body) => decode_body(body),
         (version, _) => Err(Unreadable::NewerVersion(version)),
     }
 }
@@ -95,17 +97,18 @@ fn open_seal<'s>(key: &[u8], sealed: &'s [u8]) -> Result<(u8, &'s [u8]), Unreada
     Ok((version, bytes))
 }
 
-fn decode_body<T: Decode<()>>(bytes: &[u8]) -> Result<T, Unreadable> {
+/// The value that all of the bytes make up.
+fn decode_body<T: Decode<()>>(body: &[u8]) -> Result<T, Unreadable> {
     // A length is believed, and room made for it, before that many bytes are read: a record that
     // claims more than it has must not end the process. The checksum does not help against bytes
     // that were made on purpose.
-    let decoded = if bytes.len() <= SHORT_BYTES {
-        bincode::decode_from_slice(bytes, config::standard().with_limit::<SHORT_ROOM>())
+    let decoded = if body.len() <= SHORT_BYTES {
+        bincode::decode_from_slice(body, config::standard().with_limit::<SHORT_ROOM>())
     } else {
-        bincode::decode_from_slice(bytes, config::standard().with_limit::<LONG_ROOM>())
+        bincode::decode_from_slice(body, config::standard().with_limit::<LONG_ROOM>())
     };
     match decoded {
-        Ok((value, read)) if read == bytes.len() => Ok(value),
+        Ok((value, read)) if read == body.len() => Ok(value),
         Ok(_) | Err(_) => Err(Unreadable::Damaged),
     }
 }
@@ -174,6 +177,13 @@ enum StoredKind {
     Command,
 }
 
+#[derive(Encode, Decode)]
+#[cfg_attr(test, derive(Serialize, serde::Deserialize))]
+enum StoredLock {
+    File,
+    SideFile(u64),
+}
+
 /// The stored bytes of a record under its key.
 pub(crate) fn encode_record(key: &[u8], record: &Record) -> Vec<u8> {
     let state = match &record.state {
@@ -214,12 +224,24 @@ pub(crate) fn encode_record(key: &[u8], record: &Record) -> Vec<u8> {
         program: record.program.clone(),
         state,
     };
-    seal(key, &stored)
+    let lock = match record.lock() {
+        ClaimLock::None => return seal(key, &stored),
+        ClaimLock::File => StoredLock::File,
+        ClaimLock::SideFile(number) => StoredLock::SideFile(number),
+    };
+    seal_as(VERSION_WITH_LOCK, key, &(stored, lock))
 }
 
 /// The record behind stored bytes.
 pub(crate) fn decode_record(key: &[u8], sealed: &[u8]) -> Result<Record, Unreadable> {
-    let stored: StoredRecord = unseal(key, sealed)?;
+    let (stored, lock): (StoredRecord, _) = match open_seal(key, sealed)? {
+        (VERSION, body) => (decode_body(body)?, ClaimLock::None),
+        (VERSION_WITH_LOCK, body) => match decode_body(body)? {
+            (stored, StoredLock::File) => (stored, ClaimLock::File),
+            (stored, StoredLock::SideFile(number)) => (stored, ClaimLock::SideFile(number)),
+        },
+        (version, _) => return Err(Unreadable::NewerVersion(version)),
+    };
     let algorithm = FingerprintAlgorithm::from_code(stored.fingerprint_algorithm)
         .ok_or(Unreadable::NewerVersion(VERSION))?;
     let state = match stored.state {
@@ -232,6 +254,7 @@ pub(crate) fn decode_record(key: &[u8], sealed: &[u8]) -> Result<Record, Unreada
                 name: checkpoint.name,
                 bytes: checkpoint.bytes,
             }),
+            lock,
         }),
         StoredState::Completed {
             completed_at_ms,
@@ -705,12 +728,20 @@ mod tests {
             FingerprintAlgorithm::Json => "json",
         };
         let state = match &record.state {
-            State::Claimed(claimed) => json!({"claimed": {
-                "lease_until_ms": number(claimed.lease_until.unix_ms()),
-                "checkpoint": claimed.checkpoint.as_ref().map(|checkpoint| {
-                    json!({"name": checkpoint.name, "bytes_hex": hex(&checkpoint.bytes)})
-                }),
-            }}),
+            State::Claimed(claimed) => {
+                let mut words = json!({
+                    "lease_until_ms": number(claimed.lease_until.unix_ms()),
+                    "checkpoint": claimed.checkpoint.as_ref().map(|checkpoint| {
+                        json!({"name": checkpoint.name, "bytes_hex": hex(&checkpoint.bytes)})
+                    }),
+                });
+                match claimed.lock {
+                    ClaimLock::None => {}
+                    ClaimLock::File => words["lock"] = json!("file"),
+                    ClaimLock::SideFile(id) => words["lock"] = json!({"side-file": number(id)}),
+                }
+                json!({"claimed": words})
+            }
             State::Completed(completed) => json!({"completed": {
                 "completed_at_ms": number(completed.completed_at.unix_ms()),
                 "expires_at_ms": number(completed.expires_at.unix_ms()),
@@ -771,6 +802,17 @@ mod tests {
                 row["name"]
             );
             assert_maintained_codec_agrees::<StoredRecord>(&sealed);
+        }
+    }
+
+    #[test]
+    fn records_that_say_which_lock_their_holder_took_keep_their_bytes() {
+        for row in rows("locked", 2) {
+            let (key, sealed) = (bytes(&row, "key_hex"), bytes(&row, "value_hex"));
+            let record = decode_record(&key, &sealed).expect("it decodes");
+            assert_eq!(record_in_words(&record), row["record"], "{}", row["name"]);
+            assert_eq!(hex(&encode_record(&key, &record)), hex(&sealed));
+            assert_maintained_codec_agrees::<(StoredRecord, StoredLock)>(&sealed);
         }
     }
 
@@ -946,12 +988,12 @@ mod tests {
         let row = &rows("records", 15)[0];
         let (key, mut sealed) = (bytes(row, "key_hex"), bytes(row, "value_hex"));
         sealed.truncate(sealed.len() - CHECKSUM_BYTES);
-        sealed[0] = VERSION + 1;
+        sealed[0] = VERSION_WITH_LOCK + 1;
         let sum = checksum(&key, &sealed);
         sealed.extend_from_slice(&sum.to_le_bytes());
         assert_eq!(
             decode_record(&key, &sealed),
-            Err(Unreadable::NewerVersion(VERSION + 1))
+            Err(Unreadable::NewerVersion(VERSION_WITH_LOCK + 1))
         );
     }
 

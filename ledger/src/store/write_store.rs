@@ -11,7 +11,7 @@ use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
 use crate::decision::{
     ClockMark, Evidence, Fence, Key, Namespace, PolicyStamp, Record, Room, State, TimeReading,
-    Timestamp, forget, shorten_lease,
+    Timestamp, Work, forget, shorten_lease,
 };
 use crate::error::{Error, Invalid, before_commit, no_panic};
 use crate::events::Noted;
@@ -646,7 +646,7 @@ impl<'t> WriteStore<'t> {
             return self.drop_row(row).map(|()| false);
         }
         if let State::Claimed(_) = record.state {
-            let evidence = self.holder.evidence(record.fence, self.now);
+            let evidence = self.evidence(Some(&record));
             if forget(Some(&record), evidence).is_err() {
                 return Ok(false);
             }
@@ -679,8 +679,13 @@ impl<'t> WriteStore<'t> {
     }
 
     /// What is known about the holder of a claim.
-    pub(crate) fn evidence(&self, fence: Fence) -> Evidence {
-        self.holder.evidence(fence, self.now)
+    pub(crate) fn evidence(&self, stored: Option<&Record>) -> Evidence {
+        self.holder.evidence(stored, self.now)
+    }
+
+    /// Whether work that a claim started still runs, also after its holder.
+    pub(crate) fn work(&self, fence: Fence) -> Work {
+        self.holder.claims.work(fence)
     }
 
     /// How many records were written.

@@ -15,6 +15,7 @@ mod fingerprints;
 mod inspection;
 mod killed;
 mod leases;
+mod lost;
 mod manual;
 mod outbox;
 mod output;

@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use idempotency_ledger::Policy;
 use idempotency_ledger::decision::{
-    Checkpoint, Claimed, Completed, Decision, Fence, Fingerprint, KeyAge, Liveness, OnInterrupted,
-    PolicyStamp, Record, Response, Room, State, Timestamp, Work, decide, may_take_over,
+    Checkpoint, ClaimLock, Claimed, Completed, Decision, Fence, Fingerprint, KeyAge, Liveness,
+    OnInterrupted, PolicyStamp, Record, Response, Room, State, Timestamp, Work, decide,
+    may_take_over,
 };
 use serde::Deserialize;
 
@@ -132,6 +133,7 @@ pub(super) fn stored_record(
         State::Claimed(Claimed {
             lease_until,
             checkpoint,
+            lock: ClaimLock::None,
         })
     };
     let state = match stored {

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use idempotency_ledger::decision::{
-    Checkpoint, Completion, EndingRefusal, Evidence, Fence, Fingerprint, NewClaim, PolicyStamp,
-    Record, ResolveRefusal, checkpoint, claim, complete, forget, may_resolve, release, renew,
-    take_over,
+    Checkpoint, ClaimLock, Completion, EndingRefusal, Evidence, Fence, Fingerprint, NewClaim,
+    PolicyStamp, Record, ResolveRefusal, checkpoint, claim, complete, forget, may_resolve, release,
+    renew, take_over,
 };
 use idempotency_ledger::{Key, Policy, Response, Timestamp};
 use serde::Deserialize;
@@ -15,7 +15,8 @@ use super::decisions::{
 };
 use super::load;
 use super::written::{
-    Hex, Number, WrittenCheckpoint, WrittenFingerprint, WrittenKind, WrittenPolicy, WrittenRecord,
+    Hex, Number, WrittenCheckpoint, WrittenFingerprint, WrittenKind, WrittenLock, WrittenPolicy,
+    WrittenRecord,
 };
 
 #[derive(Deserialize)]
@@ -87,6 +88,7 @@ fn new_claim() -> NewClaim {
         policy: PolicyStamp::of(&Policy::DEFAULT, 1),
         holder: 2,
         program: String::new(),
+        lock: ClaimLock::None,
     }
 }
 
@@ -289,6 +291,8 @@ struct WrittenClaim {
     policy: WrittenPolicy,
     holder: Number,
     program: String,
+    #[serde(default)]
+    lock: WrittenLock,
 }
 
 impl WrittenClaim {
@@ -299,6 +303,7 @@ impl WrittenClaim {
             policy: self.policy.read(),
             holder: self.holder.0,
             program: self.program.clone(),
+            lock: self.lock.read(),
         }
     }
 }
@@ -329,7 +334,7 @@ fn make(change: &Change) -> Result<Record, EndingRefusal> {
 #[test]
 fn every_change_makes_the_record_that_is_written_down() {
     let file: ChangesFile = load("changes.json");
-    assert_eq!(file.cases.len(), 18);
+    assert_eq!(file.cases.len(), 22);
     for change in &file.cases {
         assert_eq!(make(change), Ok(change.after.read()), "{}", change.name);
     }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use idempotency_ledger::decision::{
-    Claimed, Completion, Fence, Fingerprint, KEY_AHEAD_MAX, PolicyStamp, Record, Response, State,
-    complete, key_age, retry_after,
+    ClaimLock, Claimed, Completion, Fence, Fingerprint, KEY_AHEAD_MAX, PolicyStamp, Record,
+    Response, State, complete, key_age, retry_after,
 };
 use idempotency_ledger::time::{
     BootId, BootTime, ClockMark, ClockReading, ClockState, LEAP_BELIEVED_AFTER, LEAP_MIN, Leap,
@@ -130,6 +130,7 @@ fn an_answer_expires_after_the_retention_and_not_before_its_key_is_stale() {
             state: State::Claimed(Claimed {
                 lease_until: Timestamp::EPOCH,
                 checkpoint: None,
+                lock: ClaimLock::None,
             }),
         };
         let key = Key::new(case.key.as_str()).expect("valid");

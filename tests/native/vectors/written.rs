@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use idempotency_ledger::decision::{
-    Checkpoint, Claimed, Completed, Fence, Fingerprint, FingerprintAlgorithm, PolicyStamp, Record,
-    Response, ResponseKind, State, Timestamp,
+    Checkpoint, ClaimLock, Claimed, Completed, Fence, Fingerprint, FingerprintAlgorithm,
+    PolicyStamp, Record, Response, ResponseKind, State, Timestamp,
 };
 use serde::Deserialize;
 
@@ -146,6 +146,8 @@ enum WrittenState {
     Claimed {
         lease_until_ms: Number,
         checkpoint: Option<WrittenCheckpoint>,
+        #[serde(default)]
+        lock: WrittenLock,
     },
     Completed {
         completed_at_ms: Number,
@@ -155,15 +157,37 @@ enum WrittenState {
     },
 }
 
+/// The lock that the holder of a claim took; not named where it took none.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) enum WrittenLock {
+    #[default]
+    None,
+    File,
+    SideFile(Number),
+}
+
+impl WrittenLock {
+    pub(crate) const fn read(self) -> ClaimLock {
+        match self {
+            Self::None => ClaimLock::None,
+            Self::File => ClaimLock::File,
+            Self::SideFile(number) => ClaimLock::SideFile(number.0),
+        }
+    }
+}
+
 impl WrittenState {
     fn read(&self) -> State {
         match self {
             Self::Claimed {
                 lease_until_ms,
                 checkpoint,
+                lock,
             } => State::Claimed(Claimed {
                 lease_until: lease_until_ms.time(),
                 checkpoint: checkpoint.as_ref().map(WrittenCheckpoint::read),
+                lock: lock.read(),
             }),
             Self::Completed {
                 completed_at_ms,

@@ -78,9 +78,13 @@ impl Location {
         self.path.display().to_string()
     }
 
+    /// Whether there is a ledger, or was one: its side file stays where it is deleted, and opening
+    /// then says so.
     pub(crate) fn exists(&self) -> bool {
+        let mut side_file = self.path.clone().into_os_string();
+        side_file.push(".locks");
         // Where the question itself fails, opening says why.
-        self.path.try_exists().unwrap_or(true)
+        self.path.try_exists().unwrap_or(true) || PathBuf::from(side_file).exists()
     }
 
     pub(crate) fn missing(&self) -> String {
@@ -122,15 +126,10 @@ impl Location {
         }
     }
 
-    /// Accepts a file that is older than what was seen.
+    /// Accepts a file that is older than what was seen, or gone.
     pub(crate) fn open_rolled_back(&self) -> Result<Ledger, Failure> {
         self.require()?;
-        self.open(
-            writing()
-                .verify(Verify::Never)
-                .existing_only()
-                .accept_rollback(),
-        )
+        self.open(writing().verify(Verify::Never).accept_rollback())
     }
 
     fn require(&self) -> Result<(), Failure> {
