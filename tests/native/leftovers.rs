@@ -207,3 +207,27 @@ fn drafts_in(folder: &Path) -> Vec<PathBuf> {
     paths.filter(is_draft).collect()
 }
 
+#[test]
+fn the_next_backup_removes_the_drafts_of_killed_ones_and_no_others() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut killed = half_a_backup(folder.path(), "monday");
+    killed.kill();
+    let left = drafts_in(folder.path());
+    assert_eq!(left.len(), 1);
+    let _living = half_a_backup(folder.path(), "tuesday");
+    let others = [
+        "notes.backup",
+        "list.0123456789abcdef.backup",
+        "list.0123456789ABCDEF.backup",
+    ];
+    for name in others {
+        fs::write(folder.path().join(name), "tea, bread").expect("writes");
+    }
+    let ledger = Ledger::in_memory().expect("opens");
+    ledger
+        .backup(folder.path().join("wednesday"))
+        .expect("copies");
+    let now = drafts_in(folder.path());
+    assert!(!now.contains(&left[0]), "{now:?}");
+    assert_eq!(now.len(), others.len() + 1, "{now:?}");
+}

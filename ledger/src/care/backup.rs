@@ -10,7 +10,8 @@ use redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend, TableDef
 use crate::care::progress::Progress;
 use crate::error::no_panic;
 use crate::error::{Error, before_commit, in_commit};
-use crate::file::publish::{Published, publish_new};
+use crate::file::held_backend::HeldBackend;
+use crate::file::publish::{Published, publish_slowly};
 use crate::file::settings::Rights;
 use crate::file::storage::Base;
 use crate::store::engine::Engine;
@@ -57,7 +58,7 @@ pub(crate) fn backup(
         return Err(exists());
     }
     // Half a backup is worse than none, so it appears when it is whole.
-    let published = publish_new(path, Error::io, |file| {
+    let published = publish_slowly(path, Error::io, |file| {
         let target = file.try_clone().map_err(Error::io)?;
         match engine.rights() {
             Rights::ReadWrite => {
@@ -115,7 +116,7 @@ fn copy_bytes(
 /// that whoever needs it in a hurry finds it ready.
 fn settle(copy: File) -> Result<(), Error> {
     no_panic(|| {
-        let backend = FileBackend::new(copy).map_err(before_commit)?;
+        let backend = on_draft(copy)?;
         let mut builder = Database::builder();
         builder.set_check_integrity_on_open(true);
         let database = builder
@@ -123,6 +124,13 @@ fn settle(copy: File) -> Result<(), Error> {
             .map_err(before_commit)?;
         database.close().map_err(before_commit)
     })
+}
+
+/// A draft stays locked until it has its name, also while databases on it come and go.
+fn on_draft(file: File) -> Result<HeldBackend, Error> {
+    let backend = HeldBackend::new(FileBackend::new(file).map_err(before_commit)?);
+    backend.start_replacing();
+    Ok(backend)
 }
 
 /// Copies the ledger's tables from a snapshot, for a handle that may not hold the writer.
@@ -144,7 +152,7 @@ fn copy_tables(engine: &Engine, target: File, tell: &mut dyn FnMut(Progress)) ->
     };
     let source = source.map_err(before_commit)?;
     no_panic(|| {
-        let backend = FileBackend::new(target).map_err(before_commit)?;
+        let backend = on_draft(target)?;
         let copy = Database::builder()
             .create_with_backend(backend)
             .map_err(before_commit)?;
