@@ -130,6 +130,32 @@ fn a_run_lock_keeps_the_key_from_an_exclusive_opening() {
 }
 
 #[test]
+fn a_closed_file_opens_again_in_the_same_process_whatever_handles_are_left() {
+    for mode in MODES {
+        for again in MODES {
+            let folder = tempfile::tempdir().expect("a folder");
+            let path = folder.path().join("app.redb");
+            let ledger = builder(mode).open(&path).expect("opens");
+            let (clone, reader) = (ledger.clone(), ledger.read().expect("reads"));
+            let claim = begin(&ledger, "k").fresh();
+            ledger.close().expect("closes");
+            let fresh = builder(again).open(&path).expect("opens again");
+            // The claims of a closed ledger are interrupted.
+            let ticket = begin(&fresh, "k").interrupted();
+            let held = begin(&fresh, "l").fresh();
+            let refused = claim.complete("late").expect_err("it is closed");
+            assert!(matches!(refused.error, EndingError::Ledger(Error::Closed)));
+            drop((refused, clone, reader));
+            drop(ticket.complete("once").expect("stored"));
+            let _ = begin(&fresh, "l").refused();
+            drop(held.complete("l").expect("stored"));
+            let third = builder(mode).open(&path);
+            assert!(matches!(third, Err(Error::AlreadyOpenHere)), "{third:?}");
+        }
+    }
+}
+
+#[test]
 fn an_opening_that_was_refused_leaves_no_side_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("app.redb");

@@ -118,6 +118,17 @@ impl LiveClaims {
         self.side.as_ref()
     }
 
+    /// Ends all claims, although their guards may live on.
+    pub(crate) fn end_all(&self) {
+        let ended = std::mem::take(&mut *locked(&self.living));
+        for (fence, living) in ended {
+            if let Some(side) = &self.side {
+                side.unlock_claim(fence);
+            }
+            self.wake(&living.identity);
+        }
+    }
+
     pub(crate) fn count(&self) -> usize {
         locked(&self.living).len()
     }

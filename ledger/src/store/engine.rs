@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, OnceLock, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use redb::{ReadTransaction, ReadableDatabase};
 
-use crate::clock::{SystemClock, unpoisoned};
+use crate::clock::{SystemClock, locked, unpoisoned};
 use crate::error::{Cause, Error, before_commit, no_panic};
 use crate::events::Ride;
 use crate::file::open_files::OpenHere;
@@ -49,7 +49,7 @@ pub(crate) struct Engine {
     base: RwLock<Option<Base>>,
     snapshots: SnapshotCache,
     place: Option<Place>,
-    _here: Option<OpenHere>,
+    here: Mutex<Option<OpenHere>>,
 }
 
 /// Where the file lies, and what must lie there.
@@ -94,7 +94,7 @@ impl Engine {
             base: RwLock::new(Some(parts.base)),
             snapshots: SnapshotCache::default(),
             place: parts.place,
-            _here: parts.here,
+            here: Mutex::new(parts.here),
         })
     }
 
@@ -329,18 +329,23 @@ impl Engine {
         let before = self.status.swap(Status::Closed as u8, Ordering::SeqCst);
         let base = unpoisoned(self.base.write()).take();
         self.snapshots.renew();
-        if before == Status::Failed as u8 {
+        let closed = if before == Status::Failed as u8 {
             discard(base);
-            return Err(Error::Storage(Cause::new(
+            Err(Error::Storage(Cause::new(
                 "the file had failed before, so its last pages were not written; what was \
                  acknowledged is on disk, and the next opening repairs the rest",
-            )));
-        }
-        no_panic(|| match base {
-            Some(Base::Owned(database)) => database.close().map_err(before_commit),
-            Some(Base::ReadOnly(database)) => database.close().map_err(before_commit),
-            Some(Base::Lent(_)) | None => Ok(()),
-        })
+            )))
+        } else {
+            no_panic(|| match base {
+                Some(Base::Owned(database)) => database.close().map_err(before_commit),
+                Some(Base::ReadOnly(database)) => database.close().map_err(before_commit),
+                Some(Base::Lent(_)) | None => Ok(()),
+            })
+        };
+        // Handles and claims may live on, but of nothing: the next opening has the file.
+        self.holder.claims.end_all();
+        drop(locked(&self.here).take());
+        closed
     }
 }
 
