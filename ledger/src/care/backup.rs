@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use redb::backends::FileBackend;
 use redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend, TableDefinition, Value};
@@ -128,7 +129,9 @@ fn settle(copy: File) -> Result<(), Error> {
 
 /// A draft stays locked until it has its name, also while databases on it come and go.
 fn on_draft(file: File) -> Result<HeldBackend, Error> {
-    let backend = HeldBackend::new(FileBackend::new(file).map_err(before_commit)?);
+    let file = FileBackend::new(file).map_err(before_commit)?;
+    // Nothing else has the draft, so there is no lock to wait for.
+    let backend = HeldBackend::new(file, Duration::ZERO);
     backend.start_replacing();
     Ok(backend)
 }
