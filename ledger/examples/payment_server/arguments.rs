@@ -44,7 +44,8 @@ pub(crate) struct Arguments {
     #[arg(long)]
     pub(crate) faults: bool,
 
-    /// Demand signatures of webhooks: HMAC-SHA256 of the body, as `Webhook-Signature: sha256=HEX`
+    /// Demand signatures of webhooks: `Webhook-Signature: t=SECONDS,v1=HEX`, made within the last
+    /// five minutes, with HEX the HMAC-SHA256 of "SECONDS\nSOURCE/ID\nBODY"
     #[arg(long, value_name = "SECRET")]
     pub(crate) webhook_secret: Option<String>,
 }

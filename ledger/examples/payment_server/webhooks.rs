@@ -7,14 +7,13 @@ use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use hmac::{Hmac, KeyInit, Mac};
 use idempotency_ledger::redb::{ReadableTable, TableDefinition};
-use idempotency_ledger::{DedupTable, Error, Ledger, Sighting};
+use idempotency_ledger::{Clock, DedupTable, Error, Ledger, Sighting, SystemClock};
 use serde_json::json;
-use sha2::Sha256;
 
 use crate::problems::problem;
 use crate::server::App;
+use crate::signature::Event;
 
 /// One table for all sources, which are part of the id: who sends a new name makes no new table.
 const EVENTS: DedupTable = DedupTable::new("webhooks", DedupTable::SEVEN_DAYS);
@@ -34,19 +33,29 @@ pub(crate) async fn receive(
         }
         Err(rejection) => return problem(400, "invalid-request", &rejection.body_text()),
     };
+    // With a slash, another source's event could have the same id.
+    let source = source.ok().filter(|Path(source)| !source.contains('/'));
+    let event = event_in(&headers);
     if let Some(secret) = &app.webhook_secret {
-        let signature = headers.get("webhook-signature");
-        let signature = signature.and_then(|value| value.to_str().ok());
-        if !signature.is_some_and(|signature| is_signed(secret, &body, signature)) {
-            return problem(401, "bad-signature", "the signature is missing or wrong");
+        let header = headers.get("webhook-signature");
+        let header = header.and_then(|value| value.to_str().ok());
+        let named = source.as_ref().zip(event.ok());
+        let is_signed = named
+            .zip(header)
+            .is_some_and(|((Path(source), id), header)| {
+                let body = &body;
+                // The sender signs by the clock on the wall, whatever the ledger thinks of it.
+                Event { source, id, body }.is_signed(header, secret, SystemClock::new().wall())
+            });
+        if !is_signed {
+            let detail = "the signature is missing, wrong, or not of the last five minutes";
+            return problem(401, "bad-signature", detail);
         }
     }
-    // With a slash, another source's event could have the same id.
-    let source = match source {
-        Ok(Path(source)) if !source.contains('/') => source,
-        Ok(_) | Err(_) => return problem(400, "invalid-request", "no source has that name"),
+    let Some(Path(source)) = source else {
+        return problem(400, "invalid-request", "no source has that name");
     };
-    let id = match event_in(&headers) {
+    let id = match event {
         Ok(event) => format!("{source}/{event}"),
         Err((code, detail)) => return problem(400, code, detail),
     };
@@ -90,24 +99,4 @@ fn work(ledger: &Ledger, source: &str, id: &str) -> Result<Sighting, Error> {
         Sighting::Repeat { .. } => txn.abort(),
     }
     Ok(sighting)
-}
-
-fn is_signed(secret: &str, body: &[u8], signature: &str) -> bool {
-    let Some(hex) = signature.strip_prefix("sha256=") else {
-        return false;
-    };
-    let Some(told) = bytes_of(hex) else {
-        return false;
-    };
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any length is a key");
-    mac.update(body);
-    // Compared in constant time.
-    mac.verify_slice(&told).is_ok()
-}
-
-fn bytes_of(hex: &str) -> Option<Vec<u8>> {
-    let pairs = (0..hex.len()).step_by(2);
-    pairs
-        .map(|at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok())
-        .collect()
 }

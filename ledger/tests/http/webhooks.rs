@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use hmac::{Hmac, KeyInit, Mac};
+use idempotency_ledger::{Clock, SystemClock};
 use sha2::Sha256;
 
 use crate::client::Call;
@@ -17,14 +18,51 @@ fn event(source: &str, id: &str) -> Call {
         .json(BODY)
 }
 
-fn signature(secret: &str, body: &str) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
-    mac.update(body.as_bytes());
-    let mut text = "sha256=".to_owned();
-    for byte in mac.finalize().into_bytes() {
-        write!(text, "{byte:02x}").unwrap();
+/// An event that its sender has signed at this time, in seconds of Unix time.
+struct Signed {
+    secret: &'static str,
+    time: u64,
+    source: &'static str,
+    id: &'static str,
+    body: &'static str,
+}
+
+impl Signed {
+    /// Signed now, by whom the server knows.
+    fn new(source: &'static str, id: &'static str) -> Self {
+        Self {
+            secret: SECRET,
+            time: now_s(),
+            source,
+            id,
+            body: BODY,
+        }
     }
-    text
+
+    fn hex(&self) -> String {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.secret.as_bytes()).unwrap();
+        let Self {
+            time, source, id, ..
+        } = self;
+        mac.update(format!("{time}\n{source}/{id}\n{}", self.body).as_bytes());
+        let mut text = String::new();
+        for byte in mac.finalize().into_bytes() {
+            write!(text, "{byte:02x}").unwrap();
+        }
+        text
+    }
+
+    fn header(&self) -> String {
+        format!("t={},v1={}", self.time, self.hex())
+    }
+
+    fn call(&self) -> Call {
+        event(self.source, self.id).header("webhook-signature", self.header())
+    }
+}
+
+fn now_s() -> u64 {
+    SystemClock::new().wall().unix_ms() / 1_000
 }
 
 #[track_caller]
@@ -62,18 +100,30 @@ fn sources_and_ids_do_not_run_into_each_other() {
 fn a_missing_or_forged_signature_never_touches_the_ledger() {
     let place = Place::new();
     let server = place.start(&["--webhook-secret", SECRET]);
-    let genuine = signature(SECRET, BODY);
+    let genuine = Signed::new("shop", "evt-1");
     let before = server.metrics();
+    let (time, hex) = (genuine.time, genuine.hex());
+    let other = |secret, body| Signed {
+        secret,
+        body,
+        ..Signed::new("shop", "evt-1")
+    };
     let forged = [
         String::new(),
-        "sha256=".to_owned(),
-        genuine.trim_start_matches("sha256=").to_owned(),
-        signature("whsec-2", BODY),
-        signature(SECRET, "{\"paid\":26}"),
-        genuine[..genuine.len() - 2].to_owned(),
-        format!("{genuine}00"),
-        format!("sha1={}", &genuine[7..]),
-        format!("sha256=zz{}", &genuine[9..]),
+        "t=,v1=".to_owned(),
+        hex.clone(),
+        format!("v1={hex}"),
+        format!("t={time}"),
+        format!("t={time},v0={hex}"),
+        format!("t=+{time},v1={hex}"),
+        format!("t=0{time},v1={hex}"),
+        format!("t={time},t={time},v1={hex}"),
+        format!("t={time},v1={}", &hex[..hex.len() - 2]),
+        format!("t={time},v1={hex}00"),
+        format!("t={time},v1=zz{}", &hex[2..]),
+        format!("t={time},v1=\u{e9}{}", &hex[2..]),
+        other("whsec-2", BODY).header(),
+        other(SECRET, "{\"paid\":26}").header(),
     ];
     for forged in &forged {
         let call = event("shop", "evt-1").header("webhook-signature", forged);
@@ -86,10 +136,70 @@ fn a_missing_or_forged_signature_never_touches_the_ledger() {
     let nameless = Call::post("/webhooks/shop").json(BODY);
     server.send(&nameless).assert_problem(401, "bad-signature");
     assert_eq!(server.metrics(), before, "no record, and no commit");
-    let signed = event("shop", "evt-1").header("webhook-signature", &genuine);
-    assert_sighting(&server, &signed, "first");
+    assert_sighting(&server, &genuine.call(), "first");
     assert_ne!(server.metrics(), before);
-    assert_sighting(&server, &signed, "repeat");
+    assert_sighting(&server, &genuine.call(), "repeat");
+}
+
+/// Who has seen one signed event must not be able to make others of it: that would suppress the
+/// real ones, or work on the one event again.
+#[test]
+fn a_signature_is_of_one_event_of_one_source_at_one_time() {
+    let place = Place::new();
+    let server = place.start(&["--webhook-secret", SECRET]);
+    let seen = Signed::new("shop", "evt-1");
+    let before = server.metrics();
+    let with = |call: Call, header: String| call.header("webhook-signature", header);
+    let moved = [
+        with(event("shop", "evt-2"), seen.header()),
+        with(event("bank", "evt-1"), seen.header()),
+        with(
+            event("shop", "evt-1"),
+            format!("t={},v1={}", seen.time + 1, seen.hex()),
+        ),
+    ];
+    for moved in &moved {
+        server.send(moved).assert_problem(401, "bad-signature");
+    }
+    // No border between the parts can be moved: these two are signed over other texts.
+    let long = Signed {
+        body: "c",
+        ..Signed::new("a", "b")
+    };
+    let shifted = event("a", "b.c").body("application/json", "");
+    let shifted = server.send(&with(shifted, long.header()));
+    shifted.assert_problem(401, "bad-signature");
+    assert_eq!(server.metrics(), before, "no record, and no commit");
+    assert_sighting(&server, &seen.call(), "first");
+}
+
+#[test]
+fn an_event_that_was_signed_long_ago_is_refused() {
+    let place = Place::new();
+    let server = place.start(&["--webhook-secret", SECRET]);
+    let signed_at = |time| Signed {
+        time,
+        ..Signed::new("shop", "evt-1")
+    };
+    let now = now_s();
+    // Far enough from the five minutes on either side that the time of this test does not count.
+    for time in [0, now - 86_400, now - 302, now + 600, u64::MAX] {
+        let refused = server.send(&signed_at(time).call());
+        refused.assert_problem(401, "bad-signature");
+    }
+    assert_sighting(&server, &signed_at(now - 200).call(), "first");
+    // The sender delivers again, and signs again.
+    assert_sighting(&server, &signed_at(now + 100).call(), "repeat");
+    // While it changes its secret it signs with both.
+    let both = |time| {
+        let other = Signed {
+            secret: "whsec-2",
+            ..signed_at(time)
+        };
+        format!("t={time},v1={},v1={}", other.hex(), signed_at(time).hex())
+    };
+    let both = event("shop", "evt-1").header("webhook-signature", both(now));
+    assert_sighting(&server, &both, "repeat");
 }
 
 #[test]
