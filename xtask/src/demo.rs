@@ -42,6 +42,7 @@ pub(crate) enum Opening {
 pub(crate) fn run(
     workspace: &Workspace,
     address: SocketAddr,
+    allow_host: Vec<String>,
     opening: Opening,
 ) -> Result<(), Failure> {
     check_free(address)?;
@@ -55,6 +56,7 @@ pub(crate) fn run(
     let server = Server {
         program,
         address,
+        allow_host,
         ledger: ledger.path().join("demo.redb"),
         site: folder,
     };
@@ -82,6 +84,7 @@ fn check_free(address: SocketAddr) -> Result<(), Failure> {
 struct Server {
     program: PathBuf,
     address: SocketAddr,
+    allow_host: Vec<String>,
     ledger: PathBuf,
     site: PathBuf,
 }
@@ -121,6 +124,9 @@ impl Server {
         command.arg("--addr").arg(self.address.to_string());
         command.arg("--ledger").arg(&self.ledger);
         command.arg("--www").arg(&self.site).arg("--faults");
+        for name in &self.allow_host {
+            command.args(["--allow-host", name]);
+        }
         command.stdin(Stdio::null()).spawn().map_err(|error| {
             let program = self.program.display();
             Failure::new(format!("{program} could not be started: {error}"))
@@ -207,6 +213,7 @@ mod tests {
         Server {
             program: program.into(),
             address: "127.0.0.1:1".parse().expect("an address"),
+            allow_host: Vec::new(),
             ledger: "demo.redb".into(),
             site: "site".into(),
         }

@@ -67,6 +67,9 @@ enum Task {
         /// Where the server listens
         #[arg(long, default_value = demo::ADDRESS)]
         addr: std::net::SocketAddr,
+        /// A further name of this machine that browsers may use, beside `localhost` and addresses
+        #[arg(long, value_name = "NAME")]
+        allow_host: Vec<String>,
         /// Open no browser
         #[arg(long)]
         no_browser: bool,
@@ -101,13 +104,17 @@ fn run(task: Task) -> Result<(), Failure> {
             suite::run(&workspace, &Choice::of(steps::ALL, &only)?)
         }
         Task::Wasm { profile } => client::package(&Workspace::find()?, &profile),
-        Task::Demo { addr, no_browser } => {
+        Task::Demo {
+            addr,
+            allow_host,
+            no_browser,
+        } => {
             let opening = if no_browser {
                 demo::Opening::Printed
             } else {
                 demo::Opening::InBrowser
             };
-            demo::run(&Workspace::find()?, addr, opening)
+            demo::run(&Workspace::find()?, addr, allow_host, opening)
         }
         Task::Site { dir } => site::run(&Workspace::find()?, &dir),
         Task::WasmCheck => {

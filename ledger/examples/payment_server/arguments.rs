@@ -48,6 +48,14 @@ pub(crate) struct Arguments {
     /// five minutes, with HEX the HMAC-SHA256 of "SECONDS\nSOURCE/ID\nBODY"
     #[arg(long, value_name = "SECRET")]
     pub(crate) webhook_secret: Option<String>,
+
+    /// A further name of this server, beside `localhost` and addresses (may be repeated)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) allow_host: Vec<String>,
+
+    /// Another origin whose pages may use it, as `https://shop.example` (may be repeated)
+    #[arg(long, value_name = "ORIGIN")]
+    pub(crate) allow_origin: Vec<String>,
 }
 
 impl Arguments {

@@ -3,7 +3,8 @@
 //! [`arguments`] says what can be asked for, [`server`] puts the parts together. The parts:
 //! [`charges`] go to the card [`network`], which lies outside of the ledger, under a claim;
 //! [`transfers`] and [`accounts`] are moved in the ledger's own file by the [`bank`];
-//! [`webhooks`] count once, if their [`signature`] is right. [`faults`] does what the demo asks for, [`problems`] are what bad
+//! [`webhooks`] count once, if their [`signature`] is right. [`origins`] keeps pages of other sites
+//! out, [`faults`] does what the demo asks for, [`problems`] are what bad
 //! input gets, [`figures`] is for Prometheus.
 //!
 //! ```sh
@@ -20,6 +21,7 @@ mod charges;
 mod faults;
 mod figures;
 mod network;
+mod origins;
 mod principal;
 mod problems;
 mod server;

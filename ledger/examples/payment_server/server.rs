@@ -5,17 +5,12 @@ use std::future::IntoFuture;
 use std::path::Path;
 
 use axum::Router;
-use axum::http::{HeaderName, Method};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, get, patch, post};
-use idempotency_ledger::http::{
-    CORS_EXPOSED_HEADERS, Disposition, HeaderForm, HttpPolicy, IDEMPOTENCY_KEY, IdempotencyLayer,
-    Presence,
-};
+use idempotency_ledger::http::{Disposition, HeaderForm, HttpPolicy, IdempotencyLayer, Presence};
 use idempotency_ledger::{Ledger, Namespace, Policy, Verify};
 use tokio::net::TcpListener;
-use tower_http::cors::CorsLayer;
 use tower_http::services::ServeDir;
 
 use crate::arguments::Arguments;
@@ -23,7 +18,7 @@ use crate::bank::Bank;
 use crate::network::Network;
 use crate::principal::Principal;
 use crate::problems::problem;
-use crate::{accounts, charges, faults, figures, transfers, webhooks};
+use crate::{accounts, charges, faults, figures, origins, transfers, webhooks};
 
 const CHARGES: Namespace = Namespace::new("charges").policy(Policy::PAYMENTS);
 const TRANSFERS: Namespace = Namespace::new("transfers").policy(Policy::PAYMENTS);
@@ -52,7 +47,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         webhook_secret: arguments.webhook_secret.clone(),
     };
     let claimed = IdempotencyLayer::new(ledger.clone(), CHARGES, policy());
-    let router = router(app, &claimed, &arguments);
+    let router = router(app, &claimed, &arguments)?;
     let listener = TcpListener::bind(arguments.addr)
         .await
         .map_err(|error| format!("{} cannot be listened on: {error}", arguments.addr))?;
@@ -79,7 +74,11 @@ fn policy() -> HttpPolicy {
         })
 }
 
-fn router(app: App, claimed: &IdempotencyLayer, arguments: &Arguments) -> Router {
+fn router(
+    app: App,
+    claimed: &IdempotencyLayer,
+    arguments: &Arguments,
+) -> Result<Router, Box<dyn Error>> {
     let transacted = |presence| {
         let policy = policy().key(presence);
         IdempotencyLayer::transactional(app.ledger.clone(), TRANSFERS, policy)
@@ -108,15 +107,12 @@ fn router(app: App, claimed: &IdempotencyLayer, arguments: &Arguments) -> Router
         Some(folder) => routes.fallback_service(files(folder)),
         None => routes.fallback(unknown),
     };
-    routes
+    let routes = routes
         .method_not_allowed_fallback(not_allowed)
         .layer(middleware::from_fn_with_state(app.clone(), faults::obey))
-        .layer(cors())
-        .layer(middleware::from_fn_with_state(
-            app.clone(),
-            faults::keep_none,
-        ))
-        .with_state(app)
+        .with_state(app.clone());
+    let keep_none = middleware::from_fn_with_state(app, faults::keep_none);
+    Ok(origins::guarded(routes, arguments)?.layer(keep_none))
 }
 
 /// The page's files; whatever is none of them is told so as any unknown route is.
@@ -137,29 +133,6 @@ async fn authenticated(
     Ok(next
         .run(axum::extract::Request::from_parts(parts, body))
         .await)
-}
-
-/// A page of another origin may send keys and read what it needs of the answers.
-fn cors() -> CorsLayer {
-    let names = |names: &[&'static str]| -> Vec<HeaderName> {
-        names
-            .iter()
-            .map(|name| HeaderName::from_static(name))
-            .collect()
-    };
-    let allowed = [
-        IDEMPOTENCY_KEY,
-        "content-type",
-        "authorization",
-        "if-match",
-        "demo-fault",
-    ];
-    let exposed = [&CORS_EXPOSED_HEADERS[..], &["etag"]].concat();
-    CorsLayer::new()
-        .allow_origin(tower_http::cors::Any)
-        .allow_methods([Method::GET, Method::POST, Method::PATCH])
-        .allow_headers(names(&allowed))
-        .expose_headers(names(&exposed))
 }
 
 async fn healthy() -> impl IntoResponse {

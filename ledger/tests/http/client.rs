@@ -26,7 +26,12 @@ enum Body {
 
 impl Call {
     pub(crate) fn of(method: &str, path: &str) -> Self {
-        let head = format!("{method} {path} HTTP/1.1\r\nhost: here\r\nconnection: close\r\n");
+        Self::at("localhost", method, path)
+    }
+
+    /// To a server that is called by this name.
+    pub(crate) fn at(host: &str, method: &str, path: &str) -> Self {
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n");
         Self {
             head: head.into_bytes(),
             body: Body::None,

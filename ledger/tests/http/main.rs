@@ -30,5 +30,6 @@ mod process;
 mod accounts;
 mod faults;
 mod hammer;
+mod origins;
 mod payments;
 mod webhooks;

@@ -237,9 +237,9 @@ fn health_and_metrics_say_what_a_monitor_asks() {
 }
 
 #[test]
-fn a_page_of_another_origin_may_send_keys_and_read_what_it_needs() {
+fn a_page_of_an_allowed_origin_may_send_keys_and_read_what_it_needs() {
     let place = Place::new();
-    let server = place.start(&["--faults"]);
+    let server = place.start(&["--faults", "--allow-origin", "https://shop.example"]);
     for (path, method) in [
         ("/api/charges", "POST"),
         ("/api/transfers", "POST"),
@@ -259,7 +259,7 @@ fn a_page_of_another_origin_may_send_keys_and_read_what_it_needs() {
             let said: Vec<_> = said.split(',').map(str::trim).collect();
             assert!(said.contains(&wanted), "{name}: {said:?}");
         };
-        says("access-control-allow-origin", "*");
+        says("access-control-allow-origin", "https://shop.example");
         says("access-control-allow-methods", &method.to_lowercase());
         for name in [
             "idempotency-key",
@@ -286,7 +286,7 @@ fn a_page_of_another_origin_may_send_keys_and_read_what_it_needs() {
     for answer in &answers {
         assert_eq!(
             answer.header("access-control-allow-origin"),
-            Some("*"),
+            Some("https://shop.example"),
             "{answer:?}"
         );
         let exposed = answer
