@@ -58,6 +58,19 @@ impl Desk {
         Answer::of(self.exec_command(key, options, script).output().unwrap())
     }
 
+    /// A script on this desk, for what people type.
+    pub(crate) fn sh(&self, script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", script])
+            .current_dir(self.folder.path())
+            .env("HOME", self.folder.path())
+            .env("IDEM_LEDGER", self.ledger())
+            .env_remove("XDG_STATE_HOME")
+            .stdin(Stdio::null());
+        command
+    }
+
     /// Starts a run and returns once the script has printed its first line.
     pub(crate) fn start(&self, key: &str, options: &[&str], script: &str) -> Started {
         Started::new(&mut self.exec_command(key, options, script))

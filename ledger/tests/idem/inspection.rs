@@ -150,3 +150,59 @@ fn the_default_place_is_the_users_own() {
     assert_eq!(mode(".local/state/idem/ledger.redb"), 0o600);
     assert_eq!(mode(".local/state/idem/ledger.redb.locks"), 0o600);
 }
+
+/// A right-to-left override, a zero-width space, a variation selector, and a letter that is blank.
+const TRICKY: &str = "pay\u{202e}71\u{200b}a\u{fe0f}b\u{3164}";
+const SPELLED: &str = r"pay\u{202e}71\u{200b}a\u{fe0f}b\u{3164}";
+
+#[test]
+fn a_terminal_shows_each_character_of_a_key_and_obeys_none() {
+    let desk = Desk::new();
+    let tricky = |text: &str| text.chars().any(|letter| !letter.is_ascii());
+    let ran = desk.exec(TRICKY, &["--scope", TRICKY, "--namespace", TRICKY], "false");
+    let place = ["--scope", TRICKY, "--namespace", TRICKY];
+    let again = desk.exec(TRICKY, &place, "false");
+    let shown = desk.run(&[&["show", TRICKY][..], &place].concat());
+    let listed = desk.run(&["ls"]);
+    let counted = desk.run(&["stats"]);
+    let seen = desk.run(&["seen", TRICKY]);
+    let unknown = desk.run(&["show", TRICKY]);
+    assert_eq!((again.code, unknown.code), (70, 66));
+    for answer in [&ran, &again, &shown, &listed, &counted, &seen, &unknown] {
+        assert!(!tricky(&answer.out) && !tricky(&answer.err), "{answer:?}");
+    }
+    let cells: Vec<_> = listed.out.lines().nth(1).unwrap().split("  ").collect();
+    assert_eq!(cells[..3], [SPELLED; 3], "{listed:?}");
+    assert!(shown.out.contains(&format!("key            {SPELLED}\n")));
+
+    // What programs read is exact.
+    let record = &lines(&desk.run(&["ls", "--json"]))[0];
+    for name in ["namespace", "key", "scope"] {
+        assert_eq!(record[name], TRICKY, "{name}");
+    }
+    // The line to be copied names the key, exactly, in what a shell reads back.
+    let line = again
+        .line_starting("idem resolve")
+        .replace("idem", env!("CARGO_BIN_EXE_idem"));
+    let resolved = Answer::of(desk.sh(&line).output().unwrap());
+    assert_eq!((resolved.code, resolved.err.as_str()), (0, ""), "{line}");
+}
+
+/// What people write is no trick: letters of any script, with the marks that belong to them.
+#[test]
+fn ordinary_text_of_any_script_is_shown_as_it_is() {
+    let desk = Desk::new();
+    for key in [
+        "caf\u{e9}",
+        "cafe\u{301}",
+        "\u{939}\u{93f}\u{928}\u{94d}\u{926}\u{940}",
+        "\u{e2a}\u{e27}\u{e31}\u{e2a}",
+        "\u{6f22}\u{5b57}",
+        "\u{5e9}\u{5dc}",
+        r#"DOMAIN\user's "key""#,
+    ] {
+        desk.exec(key, &[], "true");
+        let listed = desk.run(&["ls"]);
+        assert!(listed.out.contains(key), "{key}: {listed:?}");
+    }
+}

@@ -82,7 +82,7 @@ fn in_scope(info: &RecordInfo, scope: Option<&OsStr>) -> bool {
 fn row_of(info: &RecordInfo) -> [String; 9] {
     [
         printable(info.namespace()),
-        info.key().to_string(),
+        printable(info.key().as_str()),
         scope_in_words(info.scope().as_bytes()),
         state_in_words(info),
         info.attempts().to_string(),
@@ -135,7 +135,7 @@ fn show_to_people(info: &RecordInfo, output: &mut Output) -> Result<(), Failure>
     let time = |time: idempotency_ledger::Timestamp| time.to_string();
     for (name, value) in [
         ("namespace", Some(printable(info.namespace()))),
-        ("key", Some(info.key().to_string())),
+        ("key", Some(printable(info.key().as_str()))),
         (
             "scope",
             Some(scope_in_words(info.scope().as_bytes())).filter(|text| !text.is_empty()),

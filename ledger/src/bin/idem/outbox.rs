@@ -52,7 +52,7 @@ fn list(arguments: &OutboxArguments, location: &Location) -> Result<Exit, Failur
             let cells = [
                 printable(table.name()),
                 printable(row.topic()),
-                row.key().to_string(),
+                printable(row.key().as_str()),
                 row.fence().to_string(),
                 row.failures().to_string(),
                 row.pushed_at().to_string(),

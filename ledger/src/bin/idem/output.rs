@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, ErrorKind, StdoutLock, Write};
 use serde::Serialize;
 
 use crate::exit::Failure;
+use crate::speak::visible_lines;
 
 /// Standard output. A reader that goes away ends the printing, and is no failure.
 #[derive(Debug)]
@@ -26,18 +27,23 @@ impl Output {
         self.gone
     }
 
+    /// A line for people, or several.
     pub(crate) fn line(&mut self, line: &str) -> Result<(), Failure> {
+        self.write(&visible_lines(line))
+    }
+
+    /// One object on a line of its own, exactly as it is.
+    pub(crate) fn json(&mut self, object: &impl Serialize) -> Result<(), Failure> {
+        let line = serde_json::to_string(object).expect("no map with odd keys, no float");
+        self.write(&line)
+    }
+
+    fn write(&mut self, line: &str) -> Result<(), Failure> {
         if self.gone {
             return Ok(());
         }
         let written = writeln!(self.out, "{line}");
         self.note(written)
-    }
-
-    /// One object on a line of its own.
-    pub(crate) fn json(&mut self, object: &impl Serialize) -> Result<(), Failure> {
-        let line = serde_json::to_string(object).expect("no map with odd keys, no float");
-        self.line(&line)
     }
 
     pub(crate) fn finish(mut self) -> Result<(), Failure> {

@@ -3,13 +3,15 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
+use crate::speak::is_hidden;
+
 /// Spells one word for `sh`: bare where it is harmless, in single quotes where it is printable,
-/// and through `printf` where its bytes would disturb a terminal or are not text.
+/// and through `printf` where a terminal would obey or hide some of it, or it is not text.
 pub(crate) fn word(text: impl AsRef<OsStr>) -> String {
     let bytes = text.as_ref().as_bytes();
     match text.as_ref().to_str() {
         Some(text) if !text.is_empty() && text.bytes().all(is_harmless) => text.to_owned(),
-        Some(text) if !text.contains(char::is_control) => {
+        Some(text) if !text.contains(is_hidden) => {
             format!("'{}'", text.replace('\'', r"'\''"))
         }
         Some(_) | None => {
@@ -33,6 +35,7 @@ mod tests {
         assert_eq!(word(""), "''");
         assert_eq!(word("it's 5 $HOME"), r"'it'\''s 5 $HOME'");
         assert_eq!(word("a\nb"), r#""$(printf '\141\012\142')""#);
+        assert_eq!(word("1\u{202e}2"), r#""$(printf '\061\342\200\256\062')""#);
         assert_eq!(word(OsStr::from_bytes(b"\xff")), r#""$(printf '\377')""#);
     }
 }

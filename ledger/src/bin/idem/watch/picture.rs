@@ -172,7 +172,7 @@ fn unfinished_row(info: &RecordInfo, stats: &Stats) -> Row<'static> {
     Row::new([
         Cell::from(shown),
         Cell::from(printable(info.namespace())),
-        Cell::from(info.key().to_string()),
+        Cell::from(printable(info.key().as_str())),
         Cell::from(in_words(since)),
         Cell::from(info.attempts().to_string()),
         Cell::from(printable(info.program())),
@@ -224,7 +224,7 @@ mod tests {
         for _ in 0..3 {
             run();
         }
-        let other = Key::new("order-18").expect("a key");
+        let other = Key::new("order-18\u{202e}").expect("a key");
         let request = ledger.operation(payments.clone(), &other, Fingerprint::NONE);
         let held = request.program("shop").begin().expect("works");
         board.look(&ledger).expect("looks");
@@ -232,7 +232,7 @@ mod tests {
         assert!(second.contains("3 +3"), "replays: {second}");
         assert!(second.contains("claims: 1 since"), "{second}");
         assert!(
-            second.contains("claimed") && second.contains("order-18"),
+            second.contains("claimed") && second.contains(r"order-18\u{202e}"),
             "{second}"
         );
         drop(held);
