@@ -110,6 +110,11 @@ impl Demo {
         self.visit(self.browser.new_tab())
     }
 
+    /// A further tab, on no page yet.
+    pub(crate) fn blank_tab_of_its_own(&self) -> Tab<'_> {
+        self.browser.new_tab()
+    }
+
     fn visit<'d>(&'d self, tab: Tab<'d>) -> Visitor<'d> {
         tab.load(&self.url());
         let bank = match &self.host {

@@ -8,6 +8,8 @@ mod consumers;
 mod demo;
 mod demo_access;
 mod demo_engineers;
+mod demo_first_look;
+mod demo_origins;
 mod demo_stories;
 mod demo_worker;
 mod fetching;

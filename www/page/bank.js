@@ -36,7 +36,8 @@ async function isServed() {
     const response = await fetch("api/health", { headers, cache: "no-store" });
     return response.ok && (await response.json()).status === "ok";
   } catch {
-    // No server, or one that answers every path with a page.
+    // No server, or one that answers every path with a page. A host of files has one of this name,
+    // which says so: a path that is missing would stand in the console as an error.
     return false;
   }
 }

@@ -61,10 +61,16 @@ function showCounts(rows) {
 
 function noteCharges(lane, rows) {
   const known = new Set(diary().map(({ id }) => id));
-  for (const { id, key } of rows) {
+  for (const { id, key, at } of rows) {
     const name = `charge ${visit.token} ${id}`;
-    if (!known.has(name)) note("charge", lane, { id: name, key });
+    if (!known.has(name)) note("charge", lane, { id: name, key, at: chargedAt(at) });
   }
+}
+
+/** When the bank charged, by its clock; where that differs from this one, when it was seen. */
+function chargedAt(at) {
+  const now = Date.now();
+  return at >= visit.startedAt && at <= now ? at : now;
 }
 
 /** One sentence per outcome, for eyes and ears. */

@@ -86,6 +86,7 @@ export class Stories {
     const started = performance.now();
     const until = (moment) => pause(Math.max(0, started + moment - performance.now()));
     this.#newOrder(fault);
+    showCards();
     const button = document.getElementById("play");
     button.classList.add("playing");
     say("One order, two forms. Both press Pay.");
@@ -113,6 +114,7 @@ export class Stories {
   async #reload() {
     this.#newOrder(SLOW_IN_RELOAD);
     say("Both press Pay, and the page is reloaded before the answer comes.");
+    showCards();
     await pause(600);
     this.#pressBoth();
     await pause(RELOAD_AFTER_MS);
@@ -144,12 +146,22 @@ export class Stories {
     this.#newOrder(SLOW_IN_TABS);
     say("The same order in two tabs. Both tabs press Pay at the same moment.");
     const frame = await openBeside();
+    showCards();
     await pause(700);
     frame.contentWindow.postMessage("press", location.origin);
     this.#pressBoth();
     await pause(3_500);
     say("Two tabs, one key: one of them sends, the other waits and gets the same receipt.");
   }
+}
+
+/** On a small screen the cards may lie above or below what is seen. */
+function showCards() {
+  const { top, bottom } = document.querySelector(".cards").getBoundingClientRect();
+  if (top >= 0 && bottom <= innerHeight) return;
+  const isCalm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const behavior = isCalm ? "instant" : "smooth";
+  document.getElementById("caption").scrollIntoView({ block: "start", behavior });
 }
 
 /** What the story showed, in view of what the bank has. */

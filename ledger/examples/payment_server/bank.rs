@@ -35,6 +35,9 @@ pub(crate) struct Transfer {
     pub(crate) amount: i64,
     pub(crate) key: Option<String>,
     pub(crate) principal: String,
+    /// When, by the ledger's time, in Unix milliseconds.
+    #[serde(default)]
+    pub(crate) at: u64,
 }
 
 /// Why a change of accounts was not made.
@@ -95,6 +98,7 @@ impl Bank {
         let _ = changed(&self.current(txn, &transfer.to)?, transfer.amount)?;
         let from = self.add(txn, &transfer.from, -transfer.amount, None)?;
         let to = self.add(txn, &transfer.to, transfer.amount, None)?;
+        transfer.at = self.ledger.now().unix_ms();
         let mut transfers = txn.open_table(TRANSFERS)?;
         transfer.id = transfers.last()?.map_or(1, |(last, _)| last.value() + 1);
         let line = serde_json::to_vec(&transfer).map_err(|error| storage(&error))?;

@@ -50,6 +50,7 @@ pub(crate) async fn create(
     fault.pause().await;
     let transfer = Transfer {
         id: 0,
+        at: 0,
         from: asked.from,
         to: asked.to,
         amount: asked.amount,
@@ -132,6 +133,7 @@ pub(crate) async fn list(State(app): State<App>, Principal(principal): Principal
                     "to": transfer.to,
                     "amount": transfer.amount,
                     "key": transfer.key,
+                    "at": transfer.at,
                 })
             });
             Json(lines.collect::<Vec<_>>()).into_response()

@@ -73,6 +73,9 @@ fn a_transfer_is_one_commit_and_runs_plainly_without_a_key() {
         .map(|line| &line["key"])
         .collect();
     assert_eq!(keys, [&serde_json::json!("t-1"), &().into(), &().into()]);
+    let times = listed.as_array().unwrap().iter().map(|line| &line["at"]);
+    let times: Vec<_> = times.map(|at| at.as_u64().unwrap()).collect();
+    assert!(times.is_sorted() && times[0] > 1_700_000_000_000);
     let others = Call::get("/api/transfers").bearer("bob").send(server.addr);
     assert_eq!(others.text(), "[]");
 }

@@ -111,6 +111,7 @@ pub fn transfer(
     let mut receipt = json!({"from": asked.from, "to": asked.to, "amount": asked.amount});
     let mut listed = receipt.clone();
     listed["key"] = json!(key);
+    listed["at"] = json!(ledger.now().unix_ms());
     let id = append(txn, TRANSFERS, principal, listed)?;
     receipt["id"] = json!(id);
     receipt["balances"] = json!({&*asked.from: left, &*asked.to: reached});

@@ -135,6 +135,7 @@ fn a_payment_without_a_key_runs_each_time_and_with_one_it_runs_once() {
     assert_eq!(list[0]["key"], Value::Null);
     assert_eq!(list[2]["key"], "k1");
     assert_eq!(list[2]["id"], 3);
+    assert_eq!(list[2]["at"], 1_700_000_000_000_u64);
 }
 
 #[test]
