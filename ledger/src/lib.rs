@@ -184,8 +184,3 @@ pub use self::{
 };
 #[cfg(feature = "redb")]
 pub use redb;
-
-/// The examples of the README are compiled like every other.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct ReadmeExamples;

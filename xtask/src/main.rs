@@ -123,3 +123,41 @@ fn run(task: Task) -> Result<(), Failure> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    /// Each call of this tool that a document shows, up to the end of its line or code span.
+    fn calls(text: &str) -> Vec<String> {
+        let after = text.split("cargo xtask ").skip(1);
+        let ends: &[char] = &['`', '\n', '#', '|'];
+        let calls = after.filter_map(|rest| rest.split(ends).next());
+        calls.map(|call| call.trim().to_owned()).collect()
+    }
+
+    #[test]
+    fn the_documents_call_this_tool_as_it_can_be_called() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut shown = Vec::new();
+        for name in ["README.md", "docs/cookbook.md", "www/index.html"] {
+            let text = fs::read_to_string(root.join(name)).expect("it is in the repository");
+            let text = text.replace("</code>", "`");
+            shown.extend(calls(&text));
+        }
+        for call in &shown {
+            let words = ["xtask"].into_iter().chain(call.split(' '));
+            let parsed = Arguments::try_parse_from(words);
+            assert!(parsed.is_ok(), "{call}: {}", parsed.unwrap_err());
+        }
+        for wanted in ["demo", "test", "site DIR", "wasm"] {
+            assert!(
+                shown.iter().any(|call| call == wanted),
+                "{wanted}: {shown:?}"
+            );
+        }
+    }
+}

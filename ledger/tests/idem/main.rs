@@ -10,6 +10,7 @@ mod desk;
 mod care;
 #[cfg(target_os = "linux")]
 mod clocks;
+mod documents;
 mod endings;
 mod fingerprints;
 mod inspection;
