@@ -36,6 +36,7 @@ mod running;
 mod sightings;
 mod steps;
 mod sweeping;
+mod tickets;
 mod time;
 mod torn_pages;
 mod transactions;

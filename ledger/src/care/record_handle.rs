@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::decision::{
-    self, Checkpoint, Claimed, Completed, Decision, Fence, Fingerprint, Key, KeyAge, Liveness,
-    Namespace, Record, ResolveRefusal, Response, Room, Scope, State, Timestamp, Work, decide,
+    self, Checkpoint, Claimed, Completed, Decision, Demanded, Fence, Fingerprint, Key, KeyAge,
+    Liveness, Namespace, Record, ResolveRefusal, Response, Room, Scope, SeenClaim, State, Timestamp,
+    Work, decide,
 };
 use crate::error::{Error, Invalid};
 use crate::operation::asked::{check_response, identity};
@@ -86,7 +87,7 @@ pub enum Resolved {
     StillAlive,
     /// The holder is gone, but a process that it started still runs.
     StillRunning,
-    /// The record has another fence than the one demanded.
+    /// The record is not the one demanded: it has another fence, or has changed since it was seen.
     Superseded,
     /// It is completed already.
     AlreadyCompleted,
@@ -163,7 +164,7 @@ impl RecordHandle {
     ///
     /// Until the commit is on disk.
     pub fn resolve(&self, resolution: Resolution) -> Result<Resolved, Error> {
-        self.end(None, resolution)
+        self.end(Demanded::Any, resolution)
     }
 
     /// Like [`RecordHandle::resolve`], but only if the record still has the fence that was seen.
@@ -172,10 +173,42 @@ impl RecordHandle {
     ///
     /// As there.
     pub fn resolve_at(&self, seen: Fence, resolution: Resolution) -> Result<Resolved, Error> {
-        self.end(Some(seen), resolution)
+        self.end(Demanded::Fence(seen), resolution)
     }
 
-    fn end(&self, demanded: Option<Fence>, resolution: Resolution) -> Result<Resolved, Error> {
+    /// Like [`RecordHandle::resolve`], but only if the record is still what the look found: the
+    /// fence, the end of its lease and the checkpoint.
+    ///
+    /// ```
+    /// # use idempotency_ledger::*;
+    /// # const PAYMENTS: Namespace = Namespace::new("payments");
+    /// # let ledger = Ledger::in_memory()?;
+    /// # let key = Key::new("order-17")?;
+    /// # let asked = Fingerprint::of(["pay", "25"]);
+    /// drop(ledger.operation(PAYMENTS, &key, asked).begin()?); // interrupted
+    /// let record = ledger.record(PAYMENTS, &key);
+    /// let seen = record.peek()?.expect("a claim was stored");
+    /// assert_eq!(record.resolve_seen(&seen, Resolution::Released)?, Resolved::Done);
+    /// assert_eq!(record.resolve_seen(&seen, Resolution::Released)?, Resolved::NothingThere);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn resolve_seen(
+        &self,
+        seen: &RecordInfo,
+        resolution: Resolution,
+    ) -> Result<Resolved, Error> {
+        let demanded = match SeenClaim::of(&seen.record) {
+            Some(claim) => Demanded::Claim(claim),
+            None => Demanded::Fence(seen.fence()),
+        };
+        self.end(demanded, resolution)
+    }
+
+    fn end(&self, demanded: Demanded, resolution: Resolution) -> Result<Resolved, Error> {
         let policy = *self.namespace.current_policy();
         let bytes = match &resolution {
             Resolution::Completed(response) => response.bytes().len(),
@@ -186,7 +219,7 @@ impl RecordHandle {
         self.change(bytes, move |store, record_key| {
             let stored = store.get(record_key)?;
             let evidence = store.evidence(stored.as_ref());
-            let record = match decision::may_resolve(stored.as_ref(), demanded, evidence) {
+            let record = match decision::may_resolve(stored.as_ref(), &demanded, evidence) {
                 Ok(record) => record,
                 Err(refusal) => return Ok(refusal.into()),
             };

@@ -15,7 +15,8 @@ use super::{
 /// Why an ending was refused. The record is unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndingRefusal {
-    /// The record is no longer this claim's: somebody took over, resolved or forgot it.
+    /// The record is no longer this claim's, or not as the ticket saw it: another caller took it
+    /// over, renewed, resolved or forgot it.
     Superseded,
     /// This claim completed already, with another answer.
     DifferentResponse,
@@ -27,7 +28,8 @@ impl fmt::Display for EndingRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Superseded => {
-                "the record is no longer this claim's; it is unchanged, look at it with peek"
+                "the record is no longer this claim's, or not as the ticket saw it; it is \
+                 unchanged, look at it with peek, or begin again for a new ticket"
             }
             Self::DifferentResponse => {
                 "the operation is completed already, with another response; that one is kept"
@@ -77,19 +79,65 @@ pub fn claim(new: NewClaim, now: Timestamp) -> Record {
     }
 }
 
+/// What a ticket saw of a claim. It may end the claim only while all of it is still so: a holder
+/// that renewed its lease or reached another checkpoint meanwhile is at work, although its fence is
+/// the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenClaim {
+    /// Its fence.
+    pub fence: Fence,
+    /// The end of its lease.
+    pub lease_until: Timestamp,
+    /// Its last recovery point.
+    pub checkpoint: Option<Checkpoint>,
+}
+
+impl SeenClaim {
+    /// What there is to see of a record; `None` for one that is no claim.
+    #[must_use]
+    pub fn of(record: &Record) -> Option<Self> {
+        match &record.state {
+            State::Claimed(claimed) => Some(Self {
+                fence: record.fence,
+                lease_until: claimed.lease_until,
+                checkpoint: claimed.checkpoint.clone(),
+            }),
+            State::Completed(_) => None,
+        }
+    }
+
+    /// Whether the record is the claim that was seen, unchanged.
+    #[must_use]
+    pub fn is_still(&self, stored: Option<&Record>) -> bool {
+        self.unchanged(stored).is_ok()
+    }
+
+    fn unchanged<'r>(
+        &self,
+        stored: Option<&'r Record>,
+    ) -> Result<(&'r Record, &'r Claimed), EndingRefusal> {
+        let (record, claimed) = held(stored, self.fence)?;
+        if claimed.lease_until == self.lease_until && claimed.checkpoint == self.checkpoint {
+            Ok((record, claimed))
+        } else {
+            Err(EndingRefusal::Superseded)
+        }
+    }
+}
+
 /// The record of a claim that takes an interrupted one over: a new fence, one more attempt, the
 /// same checkpoint.
 ///
 /// # Errors
 ///
-/// [`EndingRefusal::Superseded`] unless the record is still a claim under `seen`.
+/// [`EndingRefusal::Superseded`] unless the record is still the claim that was seen.
 pub fn take_over(
     stored: Option<&Record>,
-    seen: Fence,
+    seen: &SeenClaim,
     new: NewClaim,
     now: Timestamp,
 ) -> Result<Record, EndingRefusal> {
-    let (record, claimed) = held(stored, seen)?;
+    let (record, claimed) = seen.unchanged(stored)?;
     let mut taken = claim(new, now);
     taken.attempts = record.attempts.saturating_add(1);
     taken.first_claimed_at = record.first_claimed_at;
@@ -141,6 +189,26 @@ pub fn complete(
     }
 }
 
+/// Completes an interrupted claim for the ticket that saw it. A second time with the same answer is
+/// fine, as for the holder: a ticket whose commit is unknown asks again.
+///
+/// # Errors
+///
+/// [`EndingRefusal`] when the record is not what was seen, or completed with another answer.
+pub fn complete_seen(
+    stored: Option<&Record>,
+    seen: &SeenClaim,
+    key: &Key,
+    policy: &Policy,
+    response: &Response,
+    now: Timestamp,
+) -> Result<Completion, EndingRefusal> {
+    if stored.is_some_and(Record::is_claimed) {
+        seen.unchanged(stored)?;
+    }
+    complete(stored, seen.fence, key, policy, response, now)
+}
+
 /// When an answer stored now no longer counts. Where stale keys are refused, no earlier than the
 /// key's own time plus the retention, so that a removed key is always a stale one.
 fn expires_at(stamp: PolicyStamp, key: &Key, policy: &Policy, now: Timestamp) -> Timestamp {
@@ -164,6 +232,16 @@ pub fn release(stored: Option<&Record>, fence: Fence) -> Result<(), EndingRefusa
         None => Ok(()),
         Some(_) => Err(EndingRefusal::HasCheckpoint),
     }
+}
+
+/// Releases an interrupted claim for the ticket that saw it.
+///
+/// # Errors
+///
+/// [`EndingRefusal`] when the record is not what was seen, or once a checkpoint is stored.
+pub fn release_seen(stored: Option<&Record>, seen: &SeenClaim) -> Result<(), EndingRefusal> {
+    seen.unchanged(stored)?;
+    release(stored, seen.fence)
 }
 
 /// Gives a claim its whole lease again, counted from now. Works after the lease is over, as long
@@ -262,27 +340,49 @@ pub enum ResolveRefusal {
     StillAlive,
     /// The holder is gone, but a process that it started still runs.
     StillRunning,
-    /// The fence is not the demanded one.
+    /// The record is not the demanded one.
     Superseded,
     /// It is completed already.
     AlreadyCompleted,
 }
 
-/// Whether an interrupted record may be resolved by hand; `demanded` is the fence that the
-/// caller saw.
+/// Which record a caller means to resolve by hand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Demanded {
+    /// Whatever is there.
+    Any,
+    /// The one under this fence.
+    Fence(Fence),
+    /// The claim that was seen, unchanged.
+    Claim(SeenClaim),
+}
+
+impl Demanded {
+    fn is_met_by(&self, record: &Record) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Fence(fence) => *fence == record.fence,
+            // What completed under the fence is told as completed.
+            Self::Claim(seen) if record.is_claimed() => seen.is_still(Some(record)),
+            Self::Claim(seen) => seen.fence == record.fence,
+        }
+    }
+}
+
+/// Whether an interrupted record may be resolved by hand, if it is the one that the caller means.
 ///
 /// # Errors
 ///
 /// [`ResolveRefusal`] with the reason.
-pub fn may_resolve(
-    stored: Option<&Record>,
-    demanded: Option<Fence>,
+pub fn may_resolve<'r>(
+    stored: Option<&'r Record>,
+    demanded: &Demanded,
     evidence: Evidence,
-) -> Result<&Record, ResolveRefusal> {
+) -> Result<&'r Record, ResolveRefusal> {
     let record = stored
         .filter(|record| !record.is_expired(evidence.now))
         .ok_or(ResolveRefusal::NothingThere)?;
-    if demanded.is_some_and(|fence| fence != record.fence) {
+    if !demanded.is_met_by(record) {
         return Err(ResolveRefusal::Superseded);
     }
     match &record.state {

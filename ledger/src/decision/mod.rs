@@ -27,10 +27,10 @@ mod version;
 pub use child_key::child_key;
 pub use decide::{Decision, Liveness, Room, Work, decide, may_take_over, retry_after};
 pub use ending::{
-    Completion, EndingRefusal, NewClaim, checkpoint, claim, complete, forget, may_resolve, release,
-    renew, shorten_lease, take_over,
+    Completion, EndingRefusal, NewClaim, SeenClaim, checkpoint, claim, complete, complete_seen,
+    forget, may_resolve, release, release_seen, renew, shorten_lease, take_over,
 };
-pub use ending::{Evidence, ResolveRefusal};
+pub use ending::{Demanded, Evidence, ResolveRefusal};
 pub use fingerprint::{Fingerprint, FingerprintAlgorithm, FingerprintHasher};
 pub use intent::{
     Call, Ending, IfBusy, Intent, IntentDecision, OnChanged, Receipt, Settlement, Slot, SlotLock,

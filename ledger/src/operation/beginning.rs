@@ -5,7 +5,8 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 use crate::decision::{
-    ClaimLock, Decision, Fence, KeyAge, Liveness, NewClaim, PolicyStamp, Record, Room, State,
+    ClaimLock, Decision, Fence, KeyAge, Liveness, NewClaim, PolicyStamp, Record, Room, SeenClaim,
+    State,
     Timestamp, Work, checkpoint, claim, decide, key_age, may_take_over, take_over,
 };
 use crate::error::Error;
@@ -75,14 +76,15 @@ pub(crate) fn look(engine: &Engine, asked: &Arc<Asked>) -> Result<Option<Begun>,
     }
 }
 
-/// Whether a claim is still stored as it was read before somebody looked for its holder.
+/// Whether a claim is still stored as it was read before somebody looked for its holder. A holder
+/// that renewed its lease meanwhile is at work: that is decided anew, too.
 pub(crate) fn is_unchanged(
     engine: &Engine,
     record_key: &[u8],
     seen: &Record,
 ) -> Result<bool, Error> {
     let now = engine.read(|snapshot| snapshot.get(record_key))?;
-    Ok(now.is_some_and(|record| record.fence == seen.fence && record.is_claimed()))
+    Ok(SeenClaim::of(seen).is_some_and(|seen| seen.is_still(now.as_ref())))
 }
 
 fn look_at(
@@ -380,7 +382,10 @@ pub(crate) fn prepare(
     };
     match replaces {
         Replaces::Interrupted(record) => {
-            match replace(store, placed, &record, record.fence, caller)? {
+            let Some(seen) = SeenClaim::of(&record) else {
+                unreachable!("only a claim is interrupted");
+            };
+            match replace(store, placed, Some(record), &seen, caller)? {
                 Ok(prepared) => Ok(prepared),
                 Err(_) => unreachable!("the record was read in the same transaction"),
             }
@@ -419,10 +424,10 @@ pub(crate) fn write(store: &mut WriteStore<'_>, prepared: Prepared) -> Result<St
 pub(crate) fn take(
     store: &mut WriteStore<'_>,
     placed: Placed,
-    stored: &Record,
-    seen: Fence,
+    seen: &SeenClaim,
     caller: ThreadId,
 ) -> Result<Result<Started, EndingError>, Error> {
+    let stored = store.get(&placed.record_key)?;
     match replace(store, placed, stored, seen, caller)? {
         Ok(prepared) => write(store, prepared).map(Ok),
         Err(refusal) => Ok(Err(refusal)),
@@ -432,8 +437,8 @@ pub(crate) fn take(
 fn replace(
     store: &mut WriteStore<'_>,
     placed: Placed,
-    stored: &Record,
-    seen: Fence,
+    stored: Option<Record>,
+    seen: &SeenClaim,
     caller: ThreadId,
 ) -> Result<Result<Prepared, EndingError>, Error> {
     let row = store.namespace(&placed.asked.namespace)?;
@@ -441,7 +446,7 @@ fn replace(
     let stamp = WriteStore::stamp(&row, &placed.asked.namespace);
     let live = register(store, fence, &placed.asked, caller)?;
     let new = new_claim(store, &placed.asked, fence, stamp, live.lock());
-    let record = match take_over(Some(stored), seen, new, store.now) {
+    let record = match take_over(stored.as_ref(), seen, new, store.now) {
         Ok(record) => record,
         Err(refusal) => return Ok(Err(refusal.into())),
     };
@@ -451,7 +456,7 @@ fn replace(
         live,
         late_since: None,
     };
-    let replaces = Some(stored.clone());
+    let replaces = stored;
     Ok(Ok(Prepared { started, replaces }))
 }
 

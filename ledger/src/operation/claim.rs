@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::clock::{Signal, Woken, locked};
 use crate::decision::{
-    self, Checkpoint, Completion, EndingRefusal, Fence, Fingerprint, Key, Record, Response, State,
-    Timestamp,
+    self, Checkpoint, Completion, EndingRefusal, Fence, Fingerprint, Key, Policy, Record, Response,
+    State, Timestamp,
 };
 use crate::error::Error;
 use crate::events::Event;
@@ -586,10 +586,22 @@ pub(crate) fn complete_in(
     fence: Fence,
     response: &Response,
 ) -> Result<Result<Replay, EndingRefusal>, Error> {
+    store_completion(store, placed, |stored, key, policy, now| {
+        decision::complete(stored, fence, key, policy, response, now)
+    })
+}
+
+type Decided = Result<Completion, EndingRefusal>;
+
+/// Decides about a completion over what is stored, and stores what that comes to.
+pub(crate) fn store_completion(
+    store: &mut WriteStore<'_>,
+    placed: &Placed,
+    decide: impl FnOnce(Option<&Record>, &Key, &Policy, Timestamp) -> Decided,
+) -> Result<Result<Replay, EndingRefusal>, Error> {
     let stored = store.get(&placed.record_key)?;
     let policy = placed.asked.namespace.current_policy();
-    let key = &placed.asked.key;
-    match decision::complete(stored.as_ref(), fence, key, policy, response, store.now) {
+    match decide(stored.as_ref(), &placed.asked.key, policy, store.now) {
         Ok(Completion::Store(record)) => {
             store.put(&placed.record_key, stored.as_ref(), &record)?;
             Ok(replay_of(*record))
@@ -632,8 +644,17 @@ pub(crate) fn release_in(
     placed: &Placed,
     fence: Fence,
 ) -> Result<Result<(), EndingRefusal>, Error> {
+    remove_if(store, placed, |stored| decision::release(stored, fence))
+}
+
+/// Removes what is stored if the decision allows it.
+pub(crate) fn remove_if(
+    store: &mut WriteStore<'_>,
+    placed: &Placed,
+    decide: impl FnOnce(Option<&Record>) -> Result<(), EndingRefusal>,
+) -> Result<Result<(), EndingRefusal>, Error> {
     let stored = store.get(&placed.record_key)?;
-    match decision::release(stored.as_ref(), fence) {
+    match decide(stored.as_ref()) {
         Ok(()) => {
             store.remove(&placed.record_key, stored.as_ref())?;
             Ok(Ok(()))

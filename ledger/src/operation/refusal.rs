@@ -120,7 +120,8 @@ impl std::error::Error for Refusal {}
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum EndingError {
-    /// The record is no longer this claim's: somebody took over, resolved or forgot it.
+    /// The record is no longer this claim's, or not as the ticket saw it: another caller took it
+    /// over, renewed, resolved or forgot it.
     Superseded,
     /// The operation completed already, with another response.
     DifferentResponse,

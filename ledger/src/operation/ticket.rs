@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::thread;
 
 use crate::decision::{
-    Checkpoint, EndingRefusal, Fence, Fingerprint, Key, Record, Response, State, Timestamp, Work,
+    self, Checkpoint, EndingRefusal, Fence, Fingerprint, Key, Record, Response, SeenClaim,
+    Timestamp, Work,
 };
 use crate::error::Error;
 use crate::events::Event;
 use crate::operation::asked::Placed;
 use crate::operation::beginning::take;
-use crate::operation::claim::{Claim, complete_in, release_in};
+use crate::operation::claim::{Claim, remove_if, store_completion};
 use crate::operation::noted::note_ending;
 use crate::operation::refusal::EndingError;
 use crate::operation::replay::Replay;
@@ -19,12 +20,14 @@ use crate::store::engine::Engine;
 use crate::store::group_commit::Patience;
 use crate::store::write_store::WriteStore;
 
-/// What a caller gets for an interrupted key. It knows the fence and the checkpoint it saw;
-/// looking has written nothing, and dropping it changes nothing.
+/// What a caller gets for an interrupted key. It knows the fence, the end of the lease and the
+/// checkpoint it saw; looking has written nothing, and dropping it changes nothing.
 ///
 /// Find out whether the effect happened (ask the bank with [`Ticket::child_key`]), then end it:
 /// [`Ticket::complete`] if it did, [`Ticket::release`] if it did not, [`Ticket::rerun`] to run
-/// it again under a new fence. Of several tickets the first to end wins.
+/// it again under a new fence. Of several tickets the first to end wins. A holder that is late but
+/// lives may renew its lease or reach another checkpoint meanwhile: then the ticket is superseded,
+/// too, and the next begin says where the operation stands.
 ///
 /// ```
 /// # use idempotency_ledger::*;
@@ -53,29 +56,27 @@ struct Drawn {
 /// What a ticket saw of the record.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
-    pub(crate) fence: Fence,
+    /// What has to be so still when the ticket ends it.
+    pub(crate) claim: SeenClaim,
     pub(crate) attempts: u32,
     pub(crate) claimed_at: Timestamp,
     pub(crate) fingerprint: Fingerprint,
     pub(crate) program: String,
-    pub(crate) checkpoint: Option<Checkpoint>,
     pub(crate) overdue: bool,
     pub(crate) work: Work,
 }
 
 impl Seen {
     pub(crate) fn of(record: Record, overdue: bool, work: Work) -> Self {
-        let checkpoint = match record.state {
-            State::Claimed(claimed) => claimed.checkpoint,
-            State::Completed(_) => None,
+        let Some(claim) = SeenClaim::of(&record) else {
+            unreachable!("only a claim is interrupted");
         };
         Self {
-            fence: record.fence,
+            claim,
             attempts: record.attempts,
             claimed_at: record.claimed_at,
             fingerprint: record.fingerprint,
             program: record.program,
-            checkpoint,
             overdue,
             work,
         }
@@ -93,7 +94,7 @@ impl Ticket {
 
     /// The fence of the interrupted claim.
     pub const fn fence(&self) -> Fence {
-        self.0.seen.fence
+        self.0.seen.claim.fence
     }
 
     /// The key of the operation.
@@ -118,7 +119,7 @@ impl Ticket {
 
     /// The last checkpoint that was reached.
     pub const fn checkpoint(&self) -> Option<&Checkpoint> {
-        self.0.seen.checkpoint.as_ref()
+        self.0.seen.claim.checkpoint.as_ref()
     }
 
     /// Whether the holder still lives although its lease is over. Then what the other side says
@@ -150,15 +151,10 @@ impl Ticket {
     ///
     /// Until the commit is on disk.
     pub fn rerun(self) -> Result<Claim, TicketError> {
-        let (placed, seen) = (self.0.placed.clone(), self.0.seen.fence);
+        let (placed, seen) = self.drawn();
         let caller = thread::current().id();
-        let ((), result) = self.end(0, (), move |store, ()| {
-            let stored = store.get(&placed.record_key)?;
-            match stored.as_ref() {
-                Some(record) => take(store, placed, record, seen, caller),
-                None => Ok(Err(EndingError::Superseded)),
-            }
-        });
+        let rerun = move |store: &mut WriteStore<'_>, (): &()| take(store, placed, &seen, caller);
+        let ((), result) = self.end(0, (), rerun);
         match result {
             Ok(started) => Ok(Claim::new(Arc::clone(&self.0.engine), started)),
             Err(error) => Err(TicketError {
@@ -181,11 +177,11 @@ impl Ticket {
     pub fn complete(self, response: impl Into<Response>) -> Result<Replay, TicketError> {
         let response = response.into();
         let bytes = response.bytes().len();
-        let (placed, seen) = (self.0.placed.clone(), self.0.seen.fence);
+        let (placed, seen) = self.drawn();
         let (response, result) = match self.0.placed.asked.check_response(bytes) {
             Err(error) => (response, Err(error.into())),
             Ok(()) => self.end(bytes, response, move |store, response| {
-                Ok(complete_in(store, &placed, seen, response)?.map_err(EndingRefusal::into))
+                Ok(complete_seen_in(store, &placed, &seen, response)?.map_err(EndingRefusal::into))
             }),
         };
         note_ending(
@@ -211,9 +207,9 @@ impl Ticket {
     ///
     /// Until the commit is on disk.
     pub fn release(self) -> Result<(), TicketError> {
-        let (placed, seen) = (self.0.placed.clone(), self.0.seen.fence);
+        let (placed, seen) = self.drawn();
         let ((), result) = self.end(0, (), move |store, ()| {
-            Ok(release_in(store, &placed, seen)?.map_err(EndingRefusal::into))
+            Ok(release_seen_in(store, &placed, &seen)?.map_err(EndingRefusal::into))
         });
         note_ending(
             &self.0.engine,
@@ -228,8 +224,9 @@ impl Ticket {
         })
     }
 
-    pub(crate) fn placed(&self) -> &Placed {
-        &self.0.placed
+    /// What a batch has to know to end the ticket.
+    pub(crate) fn drawn(&self) -> (Placed, SeenClaim) {
+        (self.0.placed.clone(), self.0.seen.claim.clone())
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {
@@ -251,7 +248,7 @@ impl Ticket {
         T: Send + 'static,
     {
         let bytes = bytes + self.0.placed.asked.batch_bytes();
-        let in_batch = unless_it_runs(self.0.seen.fence, work);
+        let in_batch = unless_it_runs(self.0.seen.claim.fence, work);
         let answer =
             self.0
                 .engine
@@ -274,7 +271,7 @@ impl Ticket {
         T: Send + 'static,
     {
         let bytes = bytes + self.0.placed.asked.batch_bytes();
-        let in_batch = unless_it_runs(self.0.seen.fence, work);
+        let in_batch = unless_it_runs(self.0.seen.claim.fence, work);
         let (payload, result) =
             self.0
                 .engine
@@ -293,6 +290,27 @@ impl Ticket {
     }
 }
 
+/// Completes what a ticket saw.
+pub(crate) fn complete_seen_in(
+    store: &mut WriteStore<'_>,
+    placed: &Placed,
+    seen: &SeenClaim,
+    response: &Response,
+) -> Result<Result<Replay, EndingRefusal>, Error> {
+    store_completion(store, placed, |stored, key, policy, now| {
+        decision::complete_seen(stored, seen, key, policy, response, now)
+    })
+}
+
+/// Releases what a ticket saw.
+pub(crate) fn release_seen_in(
+    store: &mut WriteStore<'_>,
+    placed: &Placed,
+    seen: &SeenClaim,
+) -> Result<Result<(), EndingRefusal>, Error> {
+    remove_if(store, placed, |stored| decision::release_seen(stored, seen))
+}
+
 /// An ending of a ticket: only where no process works under the claim any more.
 fn unless_it_runs<P, T>(
     seen: Fence,
@@ -308,7 +326,7 @@ impl fmt::Debug for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ticket")
             .field("namespace", &self.0.placed.asked.namespace.name())
-            .field("fence", &self.0.seen.fence)
+            .field("fence", &self.0.seen.claim.fence)
             .field("attempts", &self.0.seen.attempts)
             .field("overdue", &self.0.seen.overdue)
             .finish_non_exhaustive()

@@ -21,7 +21,7 @@ use crate::operation::run::{
     Operation, Origin, Outcome, ReleaseIf, RunError, Started, encoded, ended, ran_bytes, ran_value,
     replayed, started,
 };
-use crate::operation::ticket::{Ticket, TicketError};
+use crate::operation::ticket::{Ticket, TicketError, complete_seen_in, release_seen_in};
 use crate::operation::transact::{Attempt, Transacted, unless_to_wait};
 use crate::operation::typed::{StoredValue, to_response};
 use crate::operation::write_txn::{ClaimIn, WriteTxn};
@@ -486,17 +486,11 @@ impl Ticket {
     ///
     /// As there.
     pub async fn rerun_async(self) -> Result<Claim, TicketError> {
-        let (placed, seen) = (self.placed().clone(), self.fence());
+        let (placed, seen) = self.drawn();
         let ended = self.end_async(
             0,
             (),
-            move |store, ()| {
-                let stored = store.get(&placed.record_key)?;
-                match stored.as_ref() {
-                    Some(record) => take(store, placed, record, seen, thread::current().id()),
-                    None => Ok(Err(EndingError::Superseded)),
-                }
-            },
+            move |store, ()| take(store, placed, &seen, thread::current().id()),
             // Nothing was done under a new claim that nobody waits for, but what was interrupted
             // stays so.
             drop,
@@ -522,7 +516,7 @@ impl Ticket {
     ) -> Result<Replay, TicketError> {
         let response = response.into();
         let bytes = response.bytes().len();
-        let (placed, seen) = (self.placed().clone(), self.fence());
+        let (placed, seen) = self.drawn();
         if let Err(error) = placed.asked.check_response(bytes) {
             return Err(TicketError {
                 ticket: self,
@@ -535,7 +529,7 @@ impl Ticket {
             bytes,
             response,
             move |store, response| {
-                Ok(complete_in(store, &ending, seen, response)?.map_err(EndingRefusal::into))
+                Ok(complete_seen_in(store, &ending, &seen, response)?.map_err(EndingRefusal::into))
             },
             drop,
         );
@@ -554,12 +548,14 @@ impl Ticket {
     ///
     /// As there.
     pub async fn release_async(self) -> Result<(), TicketError> {
-        let (placed, seen) = (self.placed().clone(), self.fence());
+        let (placed, seen) = self.drawn();
         let ending = placed.clone();
         let ended = self.end_async(
             0,
             (),
-            move |store, ()| Ok(release_in(store, &ending, seen)?.map_err(EndingRefusal::into)),
+            move |store, ()| {
+                Ok(release_seen_in(store, &ending, &seen)?.map_err(EndingRefusal::into))
+            },
             drop,
         );
         let ((), result) = ended.await;

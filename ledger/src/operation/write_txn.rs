@@ -11,7 +11,9 @@ use std::thread;
 
 use redb::WriteTransaction;
 
-use crate::decision::{Checkpoint, EndingRefusal, Fence, Key, Record, Response, State, Work};
+use crate::decision::{
+    Checkpoint, EndingRefusal, Fence, Key, Record, Response, SeenClaim, State, Work,
+};
 use crate::error::Error;
 use crate::events::Event;
 use crate::holder::Written;
@@ -23,7 +25,7 @@ use crate::operation::noted::{Met, event_of_begun};
 use crate::operation::refusal::{EndingError, Refusal};
 use crate::operation::replay::Replay;
 use crate::operation::request::Request;
-use crate::operation::ticket::{Seen, Ticket};
+use crate::operation::ticket::{Seen, Ticket, complete_seen_in, release_seen_in};
 use crate::store::engine::{BaseGuard, Engine};
 use crate::store::group_commit::{Lead, Patience};
 use crate::store::write_store::WriteStore;
@@ -592,7 +594,7 @@ pub struct TicketIn<'t, 'l> {
 impl<'t, 'l> TicketIn<'t, 'l> {
     /// The fence of the interrupted claim.
     pub const fn fence(&self) -> Fence {
-        self.seen.fence
+        self.seen.claim.fence
     }
 
     /// How many claims the operation has had.
@@ -602,7 +604,7 @@ impl<'t, 'l> TicketIn<'t, 'l> {
 
     /// The last checkpoint that was reached.
     pub const fn checkpoint(&self) -> Option<&Checkpoint> {
-        self.seen.checkpoint.as_ref()
+        self.seen.claim.checkpoint.as_ref()
     }
 
     /// Whether the holder still lives although its lease is over.
@@ -616,16 +618,12 @@ impl<'t, 'l> TicketIn<'t, 'l> {
     ///
     /// [`EndingError`]; nothing is changed.
     pub fn rerun(self) -> Result<ClaimIn<'t, 'l>, EndingError> {
-        let seen = self.seen.fence;
-        let placed = self.placed;
+        let (placed, seen) = (self.placed, self.seen.claim);
         let started = self.txn.step(|store| {
-            if store.work(seen) == Work::Running {
+            if store.work(seen.fence) == Work::Running {
                 return Ok(Err(EndingError::StillRunning));
             }
-            match store.get(&placed.record_key)? {
-                Some(record) => take(store, placed, &record, seen, thread::current().id()),
-                None => Ok(Err(EndingError::Superseded)),
-            }
+            take(store, placed, &seen, thread::current().id())
         })??;
         Ok(ClaimIn::new(self.txn, started))
     }
@@ -644,7 +642,8 @@ impl<'t, 'l> TicketIn<'t, 'l> {
         let response = response.into();
         self.placed.asked.check_response(response.bytes().len())?;
         let (txn, met) = (self.txn, Met::of(&self.placed.asked, Event::Completed));
-        let ended = self.end(|store, placed, seen| complete_in(store, placed, seen, &response))?;
+        let ended =
+            self.end(|store, placed, seen| complete_seen_in(store, placed, seen, &response))?;
         txn.note_behind_commit(met);
         Ok(ended)
     }
@@ -656,7 +655,7 @@ impl<'t, 'l> TicketIn<'t, 'l> {
     /// [`EndingError`]; nothing is changed.
     pub fn release(self) -> Result<(), EndingError> {
         let (txn, met) = (self.txn, Met::of(&self.placed.asked, Event::Released));
-        self.end(release_in)?;
+        self.end(release_seen_in)?;
         txn.note_behind_commit(met);
         Ok(())
     }
@@ -666,12 +665,12 @@ impl<'t, 'l> TicketIn<'t, 'l> {
         work: impl FnOnce(
             &mut WriteStore<'_>,
             &Placed,
-            Fence,
+            &SeenClaim,
         ) -> Result<Result<T, EndingRefusal>, Error>,
     ) -> Result<T, EndingError> {
-        let seen = self.seen.fence;
+        let seen = &self.seen.claim;
         let ended: Result<T, EndingError> = self.txn.step(|store| {
-            if store.work(seen) == Work::Running {
+            if store.work(seen.fence) == Work::Running {
                 return Ok(Err(EndingError::StillRunning));
             }
             Ok(work(store, &self.placed, seen)?.map_err(EndingError::from))

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use idempotency_ledger::decision::{
-    Checkpoint, ClaimLock, Completion, EndingRefusal, Evidence, Fence, Fingerprint, NewClaim,
-    PolicyStamp, Record, ResolveRefusal, checkpoint, claim, complete, forget, may_resolve, release,
-    renew, take_over,
+    Checkpoint, ClaimLock, Completion, Demanded, EndingRefusal, Evidence, Fence, Fingerprint,
+    NewClaim, PolicyStamp, Record, ResolveRefusal, SeenClaim, checkpoint, claim, complete,
+    complete_seen, forget, may_resolve, release, release_seen, renew, take_over,
 };
 use idempotency_ledger::{Key, Policy, Response, Timestamp};
 use serde::Deserialize;
@@ -49,6 +49,26 @@ enum Call {
     Renew,
     Checkpoint,
     TakeOver,
+    TicketCompleteSame,
+    TicketCompleteOther,
+    TicketRelease,
+}
+
+impl Call {
+    /// Whether the call knows what it saw of the claim, and not only its fence.
+    const fn has_seen(self) -> bool {
+        match self {
+            Self::TakeOver
+            | Self::TicketCompleteSame
+            | Self::TicketCompleteOther
+            | Self::TicketRelease => true,
+            Self::CompleteSame
+            | Self::CompleteOther
+            | Self::Release
+            | Self::Renew
+            | Self::Checkpoint => false,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
@@ -67,6 +87,37 @@ enum Presented {
     Older,
     Same,
     Newer,
+    /// The same fence, with a lease that ended earlier.
+    BeforeRenewal,
+    /// The same fence, with another checkpoint or none.
+    BeforeCheckpoint,
+}
+
+/// What a ticket saw that was drawn then.
+fn seen(record: Option<&Record>, lease_until: Timestamp, when: Presented) -> SeenClaim {
+    let mut seen = record.and_then(SeenClaim::of).unwrap_or(SeenClaim {
+        fence: Fence::from_stored(7),
+        lease_until,
+        checkpoint: None,
+    });
+    match when {
+        Presented::Older => seen.fence = Fence::from_stored(6),
+        Presented::Same => {}
+        Presented::Newer => seen.fence = Fence::from_stored(8),
+        Presented::BeforeRenewal => {
+            seen.lease_until = Timestamp::from_unix_ms(seen.lease_until.unix_ms() - 1);
+        }
+        Presented::BeforeCheckpoint => {
+            seen.checkpoint = match seen.checkpoint {
+                Some(_) => None,
+                None => Some(Checkpoint {
+                    name: "captured".to_owned(),
+                    bytes: Vec::new(),
+                }),
+            };
+        }
+    }
+    seen
 }
 
 fn refusal(refused: EndingRefusal) -> &'static str {
@@ -103,14 +154,17 @@ fn verdict(ending: &Ending, file: &File) -> &'static str {
     let (lease_until, expires_at) = (file.lease_until_ms.time(), file.expires_at_ms.time());
     let record = stored_record(stored, Fingerprint::of(["a"]), lease_until, expires_at);
     let stored = record.as_ref();
-    let fence = Fence::from_stored(match ending.fence {
-        Presented::Older => 6,
-        Presented::Same => 7,
-        Presented::Newer => 8,
-    });
+    let seen = seen(stored, lease_until, ending.fence);
+    let fence = seen.fence;
     let completed = |text: &str| {
         let (key, response) = (Key::new("order-17").expect("valid"), Response::raw(text));
-        match complete(stored, fence, &key, &Policy::DEFAULT, &response, now) {
+        let policy = &Policy::DEFAULT;
+        let completion = if ending.call.has_seen() {
+            complete_seen(stored, &seen, &key, policy, &response, now)
+        } else {
+            complete(stored, fence, &key, policy, &response, now)
+        };
+        match completion {
             Ok(Completion::Store(_)) => "changed",
             Ok(Completion::AlreadyStored) => "already-stored",
             Err(refused) => refusal(refused),
@@ -121,12 +175,13 @@ fn verdict(ending: &Ending, file: &File) -> &'static str {
         bytes: Vec::new(),
     };
     match ending.call {
-        Call::CompleteSame => completed("stored"),
-        Call::CompleteOther => completed("something else"),
+        Call::CompleteSame | Call::TicketCompleteSame => completed("stored"),
+        Call::CompleteOther | Call::TicketCompleteOther => completed("something else"),
+        Call::TicketRelease => changed(release_seen(stored, &seen)),
         Call::Release => changed(release(stored, fence)),
         Call::Renew => changed(renew(stored, fence, now)),
         Call::Checkpoint => changed(checkpoint(stored, fence, reached)),
-        Call::TakeOver => changed(take_over(stored, fence, new_claim(), now)),
+        Call::TakeOver => changed(take_over(stored, &seen, new_claim(), now)),
     }
 }
 
@@ -139,14 +194,25 @@ fn an_ending_changes_only_the_record_of_its_own_fence() {
         assert!(seen.insert(at), "{at:?} is there twice");
         assert_eq!(verdict(ending, &file), ending.expect, "{at:?}");
     }
-    assert_eq!(seen.len(), 6 * 5 * 3, "every call, state and fence");
+    let with_seen = seen.iter().filter(|(call, ..)| call.has_seen()).count();
+    assert_eq!(
+        with_seen,
+        4 * 5 * 5,
+        "every call of a ticket, state and sight"
+    );
+    let with_fence = seen.len() - with_seen;
+    assert_eq!(
+        with_fence,
+        5 * 5 * 3,
+        "every call of a claim, state and fence"
+    );
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ResolveCell {
     stored: Stored,
-    demanded: Demanded,
+    demanded: Wanted,
     now_ms: Number,
     /// One for each liveness and work, the work changing faster.
     verdicts: Vec<String>,
@@ -163,11 +229,23 @@ struct ForgetCell {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Demanded {
+enum Wanted {
     None,
     Same,
     Other,
+    Seen,
+    SeenBeforeRenewal,
+    SeenBeforeCheckpoint,
 }
+
+const WANTED: [Wanted; 6] = [
+    Wanted::None,
+    Wanted::Same,
+    Wanted::Other,
+    Wanted::Seen,
+    Wanted::SeenBeforeRenewal,
+    Wanted::SeenBeforeCheckpoint,
+];
 
 fn by_hand(result: Result<&Record, ResolveRefusal>) -> &'static str {
     match result {
@@ -208,32 +286,36 @@ fn only_what_is_interrupted_is_resolved_by_hand() {
     let file: File = load("endings.json");
     assert_eq!(file.livenesses, EVIDENCE);
     assert_eq!(file.works, [Doing::Ended, Doing::Running]);
-    let mut seen = HashSet::new();
+    let mut cells = HashSet::new();
     for cell in &file.resolve {
         let at = (cell.stored, cell.demanded, cell.now_ms);
-        assert!(seen.insert(at), "{at:?} is there twice");
-        let demanded = match cell.demanded {
-            Demanded::None => None,
-            Demanded::Same => Some(Fence::from_stored(7)),
-            Demanded::Other => Some(Fence::from_stored(6)),
-        };
-        let now = cell.now_ms.time();
+        assert!(cells.insert(at), "{at:?} is there twice");
+        let (now, lease_until) = (cell.now_ms.time(), file.lease_until_ms.time());
         let found = verdicts(&file, cell.stored, now, |stored, evidence| {
-            by_hand(may_resolve(stored, demanded, evidence))
+            let as_seen = |when| Demanded::Claim(seen(stored, lease_until, when));
+            let demanded = match cell.demanded {
+                Wanted::None => Demanded::Any,
+                Wanted::Same => Demanded::Fence(Fence::from_stored(7)),
+                Wanted::Other => Demanded::Fence(Fence::from_stored(6)),
+                Wanted::Seen => as_seen(Presented::Same),
+                Wanted::SeenBeforeRenewal => as_seen(Presented::BeforeRenewal),
+                Wanted::SeenBeforeCheckpoint => as_seen(Presented::BeforeCheckpoint),
+            };
+            by_hand(may_resolve(stored, &demanded, evidence))
         });
         assert_eq!(found, cell.verdicts, "{at:?}");
     }
     for stored in STORED {
-        for demanded in [Demanded::None, Demanded::Same, Demanded::Other] {
+        for demanded in WANTED {
             for now in boundary_times(file.expires_at_ms.0, file.lease_until_ms.0) {
                 assert!(
-                    seen.remove(&(stored, demanded, Number(now))),
+                    cells.remove(&(stored, demanded, Number(now))),
                     "{stored:?} at {now}"
                 );
             }
         }
     }
-    assert!(seen.is_empty(), "no combination: {seen:?}");
+    assert!(cells.is_empty(), "no combination: {cells:?}");
 }
 
 #[test]
@@ -312,10 +394,15 @@ fn make(change: &Change) -> Result<Record, EndingRefusal> {
     let before = change.before.as_ref().map(WrittenRecord::read);
     let stored = before.as_ref();
     let fence = stored.map(|record| record.fence).unwrap_or_default();
+    let seen = || {
+        stored
+            .and_then(SeenClaim::of)
+            .expect("a claim is taken over")
+    };
     let now = change.now_ms.time();
     match &change.call {
         ChangeCall::Claim { new } => Ok(claim(new.read(), now)),
-        ChangeCall::TakeOver { new } => take_over(stored, fence, new.read(), now),
+        ChangeCall::TakeOver { new } => take_over(stored, &seen(), new.read(), now),
         ChangeCall::Renew => renew(stored, fence, now),
         ChangeCall::Checkpoint {
             checkpoint: reached,
