@@ -148,7 +148,7 @@ pub enum Invalid {
         /// How many it may have.
         limit: u64,
     },
-    /// A value that does not become bytes, or does not come back from them.
+    /// A value that does not come back from its bytes in any form, or a stored one of another type.
     Value {
         /// The schema of its type.
         schema: &'static str,

@@ -175,7 +175,9 @@ pub use self::{
         run::{Operation, Outcome, ReleaseIf, RunError, Undecodable, Unstored},
         steps::{StepError, Steps},
         ticket::{Ticket, TicketError},
-        typed::{StoredValue, check_stored_value, decode_stored, encode_stored},
+        typed::{
+            OldValue, StoredValue, ValueFormat, check_stored_value, decode_stored, encode_stored,
+        },
         write_txn::{BeginIn, ClaimIn, Committed, CompleteInError, TicketIn, WriteTxn},
     },
     outbox::{Drain, Drained, Outbox, OutboxRow, OutboxTable},

@@ -21,7 +21,7 @@ use crate::error::{Error, Invalid};
 use crate::operation::claim::{Claim, holds_in};
 use crate::operation::refusal::{EndingError, Refusal};
 use crate::operation::request::{Begin, Request};
-use crate::operation::typed::{StoredValue, from_response, to_response};
+use crate::operation::typed::{StoredValue, ValueFormat, from_response, to_response};
 use crate::operation::write_txn::WriteTxn;
 use crate::store::engine::Engine;
 use crate::store::group_commit::Patience;
@@ -138,6 +138,9 @@ struct Message {
 
 impl StoredValue for Message {
     const SCHEMA: &'static str = "idempotency-ledger/outbox/1";
+    // A payload is bytes, and these are three strings of which each one comes back.
+    const FORMAT: ValueFormat = ValueFormat::Bincode;
+    const COMES_BACK: bool = true;
 }
 
 impl OutboxRow {

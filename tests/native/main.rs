@@ -33,6 +33,7 @@ mod processes;
 mod record_bytes;
 mod recovery;
 mod running;
+mod self_describing;
 mod sightings;
 mod steps;
 mod sweeping;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use idempotency_ledger::decision::{Record, State};
 use idempotency_ledger::{
     Begin, EventCounts, Fence, Fingerprint, Key, Ledger, ManualClock, Namespace, NamespaceStats,
-    Policy, RecordFilter, RecordInfo, RecordState, Response, Timestamp, decode_stored,
+    Policy, RecordFilter, RecordInfo, RecordState, Response, Timestamp, ValueFormat, decode_stored,
     encode_stored,
 };
 use idempotency_tests::storage::Disk;
@@ -33,6 +33,7 @@ struct File {
     records: Vec<RecordRow>,
     #[serde(rename = "locked")]
     _locked: Vec<RecordRow>,
+    records_with_json: Vec<RecordRow>,
     tails: Vec<TailRow>,
     namespaces: Vec<NamespaceRow>,
     floors: Vec<FloorRow>,
@@ -413,6 +414,25 @@ struct WrittenSample {
 }
 
 #[test]
+fn a_value_in_json_is_read_as_the_vectors_say() {
+    let file: File = load("records.json");
+    assert_eq!(file.records_with_json.len(), 2);
+    for row in &file.records_with_json {
+        let disk = file_with(|txn| {
+            put_meta(txn, &file, "of a new file")?;
+            let mut records = txn.open_table(RECORDS)?;
+            records.insert(row.key_hex.0.as_slice(), row.value_hex.0.as_slice())?;
+            Ok(())
+        });
+        let ledger = open(&disk, &ManualClock::starting_at(START));
+        let namespace = Namespace::named(name_of(&file, row.namespace_number)).expect("valid");
+        let info = ledger.record(namespace, &key(&row.key)).peek();
+        let info = info.expect("reads").expect(&row.name);
+        assert_says(&info, &row.record.read(), &row.name);
+    }
+}
+
+#[test]
 fn typed_values_keep_their_bytes() {
     let file: File = load("records.json");
     assert_eq!(file.typed.len(), 4);
@@ -427,13 +447,13 @@ fn typed_values_keep_their_bytes() {
             verdict: row.meaning.verdict.clone(),
         };
         assert_eq!(
-            decode_stored(&row.value_hex.0).as_ref(),
+            decode_stored(ValueFormat::Bincode, &row.value_hex.0).as_ref(),
             Ok(&meaning),
             "{}",
             row.name
         );
         assert_eq!(
-            encode_stored(&meaning).as_ref(),
+            encode_stored(ValueFormat::Bincode, &meaning).as_ref(),
             Ok(&row.value_hex.0),
             "{}",
             row.name

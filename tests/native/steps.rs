@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use idempotency_ledger::{
     BeginIn, EndingError, Error, Invalid, Key, Ledger, ManualClock, Outcome, Policy, RunError,
-    StepError, Steps, StoredValue, Verify, WriteTxn,
+    StepError, Steps, StoredValue, ValueFormat, Verify, WriteTxn, encode_stored,
 };
 use idempotency_tests::storage::{Disk, Survivors, Watched};
 use idempotency_tests::workload::BALANCES;
@@ -582,4 +582,22 @@ fn resuming_has_no_more_patience_than_its_caller() {
         assert!(matches!(refused, Err(RunError::Refused(_))), "{refused:?}");
     });
     drop(held);
+}
+
+#[test]
+fn steps_that_the_version_before_stored_are_not_run_again() {
+    let (ledger, _) = in_memory();
+    // As the version before wrote it: one step, its value in bincode.
+    let form = "idempotency-ledger/steps/1";
+    let value = encode_stored(ValueFormat::Bincode, &Note("ch_1".into())).expect("encodes");
+    let done = vec![("authorize".to_owned(), "note/1".to_owned(), value)];
+    let journal = encode_stored(ValueFormat::Bincode, &(form, done)).expect("encodes");
+    let claim = begin(&ledger, "order").fresh();
+    claim.checkpoint("authorize", &journal).expect("stored");
+    drop(claim);
+    let calls = Calls::default();
+    let ran = order(&ledger, &calls).expect("goes on");
+    assert_eq!(ran.get(), &Note("ch_1".to_owned()));
+    let steps: Vec<String> = calls.take().into_keys().map(|(step, _)| step).collect();
+    assert_eq!(steps, ["send"]);
 }

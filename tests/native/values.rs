@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use idempotency_ledger::{
-    EndingError, Error, Invalid, Ledger, Outcome, RecordState, Request, Response, ResponseKind,
-    RunError, StoredValue, Undecodable, check_stored_value, decode_stored, encode_stored,
+    EndingError, Error, Invalid, Ledger, OldValue, Outcome, RecordState, Request, Response,
+    ResponseKind, RunError, StoredValue, Undecodable, ValueFormat, check_stored_value,
+    decode_stored, encode_stored,
 };
 use idempotency_tests::{Expect, PAYMENTS, asked, begin, in_memory, key};
 use serde::{Deserialize, Serialize};
@@ -30,11 +31,11 @@ struct Receipt {
 impl StoredValue for Receipt {
     const SCHEMA: &str = "receipt/2";
 
-    fn migrate(schema: &str, bytes: &[u8]) -> Option<Self> {
-        if schema != OldReceipt::SCHEMA {
+    fn migrate(old: &OldValue<'_>) -> Option<Self> {
+        if old.schema() != OldReceipt::SCHEMA {
             return None;
         }
-        let old: OldReceipt = decode_stored(bytes).ok()?;
+        let old: OldReceipt = old.decode().ok()?;
         Some(Self {
             cents: u64::from(old.cents),
             currency: "EUR".to_owned(),
@@ -52,11 +53,24 @@ impl StoredValue for Changed {
     const SCHEMA: &str = "receipt/2";
 }
 
+/// Writes one thing and reads another.
 #[derive(Debug, Serialize, Deserialize)]
-struct AnyJson(serde_json::Value);
+struct OneWay {
+    #[serde(rename(deserialize = "cents"))]
+    amount: u64,
+    #[serde(skip_serializing)]
+    currency: String,
+}
 
-impl StoredValue for AnyJson {
-    const SCHEMA: &str = "any-json/1";
+impl StoredValue for OneWay {
+    const SCHEMA: &str = "one-way/1";
+}
+
+fn one_way() -> OneWay {
+    OneWay {
+        amount: 25,
+        currency: "EUR".to_owned(),
+    }
 }
 
 fn receipt() -> Receipt {
@@ -64,6 +78,14 @@ fn receipt() -> Receipt {
         cents: 2_500,
         currency: "EUR".to_owned(),
     }
+}
+
+fn in_json() -> Vec<u8> {
+    encode_stored(ValueFormat::Json, &receipt()).expect("encodes")
+}
+
+fn in_bincode() -> Vec<u8> {
+    encode_stored(ValueFormat::Bincode, &receipt()).expect("encodes")
 }
 
 fn request(ledger: &Ledger) -> Request {
@@ -104,8 +126,8 @@ fn a_value_is_stored_under_its_schema_and_comes_back() {
     let info = info.expect("there");
     let stored = info.response().expect("completed");
     let schema = "receipt/2".into();
-    assert_eq!(stored.kind(), &ResponseKind::Typed { schema });
-    assert_eq!(stored.bytes(), encode_stored(&receipt()).expect("encodes"));
+    assert_eq!(stored.kind(), &ResponseKind::Json { schema });
+    assert_eq!(stored.bytes(), in_json());
 }
 
 #[test]
@@ -147,10 +169,7 @@ fn an_unknown_schema_hands_the_bytes_over_and_runs_nothing() {
     assert!(ran.is_ok());
     let found = undecodable::<OldReceipt>(&ledger);
     assert_eq!(found.expected, "receipt/1");
-    assert_eq!(
-        found.stored.response().bytes(),
-        encode_stored(&receipt()).expect("encodes")
-    );
+    assert_eq!(found.stored.response().bytes(), in_json());
     assert!(found.reason.contains("receipt/2"), "{}", found.reason);
     // The record is unchanged.
     assert_eq!(
@@ -161,26 +180,55 @@ fn an_unknown_schema_hands_the_bytes_over_and_runs_nothing() {
 
 #[test]
 fn bytes_that_do_not_decode_are_handed_over_and_run_nothing() {
-    let (ledger, _) = in_memory();
-    let bytes = encode_stored(&receipt()).expect("encodes");
-    store(
-        &ledger,
-        Response::typed("receipt/2", bytes[..bytes.len() - 1].to_vec()),
-    );
-    let found = undecodable::<Receipt>(&ledger);
-    assert_eq!(found.stored.response().bytes(), &bytes[..bytes.len() - 1]);
+    let cut = |mut bytes: Vec<u8>| {
+        bytes.pop();
+        bytes
+    };
+    for response in [
+        Response::json("receipt/2", cut(in_json())),
+        Response::typed("receipt/2", cut(in_bincode())),
+        Response::json("receipt/2", in_bincode()),
+        Response::typed("receipt/2", in_json()),
+    ] {
+        let (ledger, _) = in_memory();
+        store(&ledger, response.clone());
+        assert_eq!(undecodable::<Receipt>(&ledger).stored.response(), &response);
+    }
 }
 
 #[test]
 fn bytes_left_over_behind_a_value_are_an_error() {
+    for (format, mut bytes) in [
+        (ValueFormat::Json, in_json()),
+        (ValueFormat::Bincode, in_bincode()),
+    ] {
+        let (ledger, _) = in_memory();
+        bytes.push(b'0');
+        assert!(decode_stored::<Receipt>(format, &bytes).is_err());
+        let response = match format {
+            ValueFormat::Json => Response::json("receipt/2", bytes),
+            ValueFormat::Bincode => Response::typed("receipt/2", bytes),
+        };
+        store(&ledger, response.clone());
+        assert_eq!(undecodable::<Receipt>(&ledger).stored.response(), &response);
+    }
+}
+
+#[test]
+fn a_value_that_the_version_before_stored_in_bincode_replays() {
     let (ledger, _) = in_memory();
-    let mut bytes = encode_stored(&receipt()).expect("encodes");
-    bytes.push(0);
-    assert!(decode_stored::<Receipt>(&bytes).is_err());
-    store(&ledger, Response::typed("receipt/2", bytes.clone()));
+    // As the version before wrote it: 2,500 cents, and three letters.
+    let bytes = [&[0xfb, 0xc4, 0x09, 3][..], b"EUR"].concat();
+    store(&ledger, Response::typed("receipt/2", bytes));
     assert_eq!(
-        undecodable::<Receipt>(&ledger).stored.response().bytes(),
-        bytes
+        replay::<Receipt>(&ledger).expect("replays").into_inner(),
+        receipt()
+    );
+    let (ledger, _) = in_memory();
+    store(&ledger, Response::typed("receipt/1", [0xfb, 0xc4, 0x09]));
+    assert_eq!(
+        replay::<Receipt>(&ledger).expect("migrates").into_inner(),
+        receipt()
     );
 }
 
@@ -196,7 +244,7 @@ fn a_changed_type_under_the_same_schema_is_found_out() {
 #[test]
 fn an_answer_of_another_kind_is_no_value() {
     for response in [
-        Response::raw(encode_stored(&receipt()).expect("encodes")),
+        Response::raw(in_json()),
         Response::http("receipt"),
         Response::command("receipt"),
     ] {
@@ -213,22 +261,23 @@ fn bytes_replay_whatever_kind_is_stored() {
     assert!(ran.is_ok());
     let bytes = request(&ledger).run_bytes(|_| -> Result<&str, Infallible> { panic!("it ran") });
     let bytes = bytes.expect("replays").into_inner();
-    assert_eq!(bytes.bytes(), encode_stored(&receipt()).expect("encodes"));
+    assert_eq!(bytes.bytes(), in_json());
 }
 
 #[test]
 fn a_length_that_damage_made_huge_asks_for_no_memory() {
     // A string of nearly 2^64 bytes.
     let huge = [&[0_u8][..], &[0xfd], &(u64::MAX - 1).to_le_bytes()].concat();
-    assert!(decode_stored::<Receipt>(&huge).is_err());
+    assert!(decode_stored::<Receipt>(ValueFormat::Bincode, &huge).is_err());
     let huge = [&[0xfd][..], &(1_u64 << 40).to_le_bytes()].concat();
-    assert!(decode_stored::<Vec<u64>>(&huge).is_err());
+    assert!(decode_stored::<Vec<u64>>(ValueFormat::Bincode, &huge).is_err());
 }
 
 #[test]
 fn a_type_that_does_not_decode_is_found_out_before_any_effect() {
-    let value = AnyJson(serde_json::json!({"amount": 25}));
-    assert!(check_stored_value(&value).is_err());
+    let why = check_stored_value(&one_way()).expect_err("it does not read what it writes");
+    assert!(why.contains("as JSON: "), "{why}");
+    assert!(why.contains("as bincode: "), "{why}");
     assert_eq!(check_stored_value(&receipt()), Ok(()));
 }
 
@@ -238,31 +287,27 @@ fn a_value_that_does_not_come_back_is_not_stored_and_is_returned_with_the_claim(
     let effects = Cell::new(0);
     let failed = request(&ledger).run(|_| {
         effects.set(effects.get() + 1);
-        Ok::<_, Infallible>(AnyJson(serde_json::json!({"amount": 25})))
+        Ok::<_, Infallible>(one_way())
     });
     let Err(RunError::Complete(unstored)) = failed else {
         panic!("expected the value back, got {failed:?}");
     };
-    assert_eq!(unstored.value.0["amount"], 25);
+    assert_eq!(unstored.value.amount, 25);
     let EndingError::Ledger(Error::Invalid(Invalid::Value { schema, .. })) = &unstored.error else {
         panic!("expected a refused value, got {:?}", unstored.error);
     };
-    assert_eq!(*schema, "any-json/1");
+    assert_eq!(*schema, "one-way/1");
     // The claim is still held: what happened can be stored in another form.
-    let text = unstored.value.0.to_string();
+    let text = format!("{} {}", unstored.value.amount, unstored.value.currency);
     unstored.claim.complete(text).expect("stored");
     assert_eq!(effects.get(), 1);
-    assert_eq!(
-        begin(&ledger, "k").replay().response().bytes(),
-        br#"{"amount":25}"#
-    );
+    assert_eq!(begin(&ledger, "k").replay().response().bytes(), b"25 EUR");
 }
 
 #[test]
 fn in_transact_such_a_value_rolls_everything_back() {
     let (ledger, _) = in_memory();
-    let failed =
-        request(&ledger).transact(|_, _| Ok::<_, Infallible>(AnyJson(serde_json::json!([1, 2]))));
+    let failed = request(&ledger).transact(|_, _| Ok::<_, Infallible>(one_way()));
     assert!(matches!(
         failed,
         Err(RunError::Ledger(Error::Invalid(Invalid::Value { .. })))
@@ -342,6 +387,8 @@ fn values_of_every_shape_come_back() {
         unit: (),
     };
     assert_eq!(check_stored_value(&value), Ok(()));
-    let bytes = encode_stored(&value).expect("encodes");
-    assert_eq!(decode_stored(&bytes), Ok(value));
+    for format in [ValueFormat::Json, ValueFormat::Bincode] {
+        let bytes = encode_stored(format, &value).expect("encodes");
+        assert_eq!(decode_stored(format, &bytes).as_ref(), Ok(&value));
+    }
 }

@@ -16,6 +16,11 @@ pub enum ResponseKind {
         /// The schema the value was stored under.
         schema: Box<str>,
     },
+    /// A value in JSON under a named schema.
+    Json {
+        /// The schema the value was stored under.
+        schema: Box<str>,
+    },
     /// Status, headers and body of an HTTP answer.
     Http,
     /// Output and exit code of a command.
@@ -56,7 +61,18 @@ impl Response {
         Self::of_kind(ResponseKind::Http, bytes)
     }
 
-    /// A value already encoded under `schema`.
+    /// A value already encoded in JSON under `schema`.
+    #[must_use]
+    pub fn json(schema: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
+        Self::of_kind(
+            ResponseKind::Json {
+                schema: schema.into().into_boxed_str(),
+            },
+            bytes,
+        )
+    }
+
+    /// A value already encoded in bincode under `schema`.
     #[must_use]
     pub fn typed(schema: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
         Self::of_kind(

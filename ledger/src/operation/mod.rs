@@ -3,8 +3,10 @@
 pub(crate) mod asked;
 pub(crate) mod beginning;
 pub(crate) mod claim;
+pub(crate) mod json_value;
 pub(crate) mod many;
 pub(crate) mod noted;
+mod plain_values;
 pub(crate) mod refusal;
 pub(crate) mod replay;
 pub(crate) mod request;

@@ -13,12 +13,14 @@ use crate::operation::refusal::EndingError;
 use crate::operation::request::{Begin, Request};
 use crate::operation::run::{Outcome, RunError, complete_with, replayed};
 use crate::operation::ticket::{Ticket, TicketError};
-use crate::operation::typed::{StoredValue, from_response, to_response};
+use crate::operation::typed::{StoredValue, ValueFormat, encode_checked, from_response};
 use crate::operation::write_txn::WriteTxn;
 use crate::store::codec;
 
 /// Says that a checkpoint is this runner's, and in which form.
-const JOURNAL: &str = "idempotency-ledger/steps/1";
+const JOURNAL: &str = "idempotency-ledger/steps/2";
+/// The form before, in which every value lies in bincode.
+const JOURNAL_1: &str = "idempotency-ledger/steps/1";
 /// The name of the checkpoint that a claim starts with: no step is done.
 const START: &str = "start";
 /// How often a caller that finds an interrupted operation lets somebody else be faster.
@@ -194,7 +196,27 @@ pub struct Steps {
 struct Done {
     name: String,
     schema: String,
+    format: ValueFormat,
     bytes: Vec<u8>,
+}
+
+/// The same as the form before has it.
+#[derive(Serialize, Deserialize)]
+struct Done1 {
+    name: String,
+    schema: String,
+    bytes: Vec<u8>,
+}
+
+impl From<Done1> for Done {
+    fn from(done: Done1) -> Self {
+        Self {
+            name: done.name,
+            schema: done.schema,
+            format: ValueFormat::Bincode,
+            bytes: done.bytes,
+        }
+    }
 }
 
 impl Steps {
@@ -276,7 +298,11 @@ impl Steps {
             self.begun = Some(name.to_owned());
             return Ok(None);
         };
-        let stored = Response::typed(done.schema.as_str(), done.bytes.as_slice());
+        let (schema, bytes) = (done.schema.as_str(), done.bytes.as_slice());
+        let stored = match done.format {
+            ValueFormat::Json => Response::json(schema, bytes),
+            ValueFormat::Bincode => Response::typed(schema, bytes),
+        };
         let value = from_response(&stored).map_err(|reason| StepError::Undecodable {
             step: name.to_owned(),
             expected: T::SCHEMA,
@@ -315,11 +341,15 @@ impl Steps {
         value: T,
         store: impl FnOnce(&Claim, Checkpoint) -> Result<(), EndingError>,
     ) -> Result<T, StepError<E>> {
-        let response = to_response(&value).map_err(StepError::of_ledger)?;
+        let (format, bytes) = encode_checked(&value).map_err(|reason| {
+            let schema = T::SCHEMA;
+            StepError::of_ledger(Error::Invalid(Invalid::Value { schema, reason }))
+        })?;
         self.journal.push(Done {
             name: name.to_owned(),
             schema: T::SCHEMA.to_owned(),
-            bytes: response.into_bytes(),
+            format,
+            bytes,
         });
         let stored = checkpoint_of(name, &self.journal)
             .map_err(EndingError::from)
@@ -356,10 +386,15 @@ fn journal_of<E>(reached: &Checkpoint) -> Result<Vec<Done>, StepError<E>> {
         expected: JOURNAL,
         reason,
     };
-    let (form, journal): (String, Vec<Done>) =
+    // The form comes first, and says how the rest is read.
+    match codec::decode_typed::<(String, Vec<Done>)>(&reached.bytes) {
+        Ok((form, journal)) if form == JOURNAL => return Ok(journal),
+        Ok(_) | Err(_) => {}
+    }
+    let (form, journal): (String, Vec<Done1>) =
         codec::decode_typed(&reached.bytes).map_err(refused)?;
-    if form == JOURNAL {
-        return Ok(journal);
+    if form == JOURNAL_1 {
+        return Ok(journal.into_iter().map(Done::from).collect());
     }
     Err(refused(format!("it is of the form {form:?}")))
 }

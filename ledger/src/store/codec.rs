@@ -36,6 +36,8 @@ const VERSION: u8 = 1;
 const VERSION_WITH_CLOCK: u8 = 2;
 /// A record that says which lock its holder took: version 1 ++ the lock.
 const VERSION_WITH_LOCK: u8 = 2;
+/// A record whose answer is a value in JSON: version 1 with one more kind of answer.
+const VERSION_WITH_JSON: u8 = 3;
 const CHECKSUM_BYTES: usize = 8;
 /// The largest typed value that is decoded: a bound on what damaged lengths can ask for.
 const TYPED_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -175,6 +177,8 @@ enum StoredKind {
     Typed(String),
     Http,
     Command,
+    /// In records of version 3 alone.
+    Json(String),
 }
 
 #[derive(Encode, Decode)]
@@ -205,6 +209,7 @@ pub(crate) fn encode_record(key: &[u8], record: &Record) -> Vec<u8> {
                 ResponseKind::Typed { schema } => StoredKind::Typed(schema.to_string()),
                 ResponseKind::Http => StoredKind::Http,
                 ResponseKind::Command => StoredKind::Command,
+                ResponseKind::Json { schema } => StoredKind::Json(schema.to_string()),
             },
             bytes: completed.response.bytes().to_vec(),
         },
@@ -225,6 +230,9 @@ pub(crate) fn encode_record(key: &[u8], record: &Record) -> Vec<u8> {
         state,
     };
     let lock = match record.lock() {
+        ClaimLock::None if holds_json(&stored.state) => {
+            return seal_as(VERSION_WITH_JSON, key, &stored);
+        }
         ClaimLock::None => return seal(key, &stored),
         ClaimLock::File => StoredLock::File,
         ClaimLock::SideFile(number) => StoredLock::SideFile(number),
@@ -232,10 +240,18 @@ pub(crate) fn encode_record(key: &[u8], record: &Record) -> Vec<u8> {
     seal_as(VERSION_WITH_LOCK, key, &(stored, lock))
 }
 
+/// Whether a program that knows version 1 alone would take the record for damage.
+const fn holds_json(state: &StoredState) -> bool {
+    match state {
+        StoredState::Completed { kind, .. } => matches!(kind, StoredKind::Json(_)),
+        StoredState::Claimed { .. } => false,
+    }
+}
+
 /// The record behind stored bytes.
 pub(crate) fn decode_record(key: &[u8], sealed: &[u8]) -> Result<Record, Unreadable> {
     let (stored, lock): (StoredRecord, _) = match open_seal(key, sealed)? {
-        (VERSION, body) => (decode_body(body)?, ClaimLock::None),
+        (VERSION | VERSION_WITH_JSON, body) => (decode_body(body)?, ClaimLock::None),
         (VERSION_WITH_LOCK, body) => match decode_body(body)? {
             (stored, StoredLock::File) => (stored, ClaimLock::File),
             (stored, StoredLock::SideFile(number)) => (stored, ClaimLock::SideFile(number)),
@@ -272,6 +288,9 @@ pub(crate) fn decode_record(key: &[u8], sealed: &[u8]) -> Result<Record, Unreada
                     },
                     StoredKind::Http => ResponseKind::Http,
                     StoredKind::Command => ResponseKind::Command,
+                    StoredKind::Json(schema) => ResponseKind::Json {
+                        schema: schema.into_boxed_str(),
+                    },
                 },
                 bytes,
             ),
@@ -652,12 +671,12 @@ fn span_ms(span: Duration) -> u64 {
     u64::try_from(rounded_up).unwrap_or(u64::MAX)
 }
 
-/// The bytes of a typed value.
+/// The bytes of a value in bincode.
 pub(crate) fn encode_typed<T: Serialize>(value: &T) -> Result<Vec<u8>, String> {
     bincode::serde::encode_to_vec(value, config::standard()).map_err(|error| error.to_string())
 }
 
-/// The value behind typed bytes; all of them must belong to it.
+/// The value behind bytes in bincode; all of them must belong to it.
 pub(crate) fn decode_typed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     let limited = config::standard().with_limit::<TYPED_BYTES_MAX>();
     match bincode::serde::decode_from_slice(bytes, limited) {
@@ -750,6 +769,7 @@ mod tests {
                     ResponseKind::Typed { schema } => json!({"typed": {"schema": schema}}),
                     ResponseKind::Http => json!("http"),
                     ResponseKind::Command => json!("command"),
+                    ResponseKind::Json { schema } => json!({"json": {"schema": schema}}),
                 },
                 "bytes_hex": hex(completed.response.bytes()),
             }}),
@@ -813,6 +833,18 @@ mod tests {
             assert_eq!(record_in_words(&record), row["record"], "{}", row["name"]);
             assert_eq!(hex(&encode_record(&key, &record)), hex(&sealed));
             assert_maintained_codec_agrees::<(StoredRecord, StoredLock)>(&sealed);
+        }
+    }
+
+    #[test]
+    fn records_that_hold_json_keep_their_bytes_under_a_version_of_their_own() {
+        for row in rows("records_with_json", 2) {
+            let (key, sealed) = (bytes(&row, "key_hex"), bytes(&row, "value_hex"));
+            assert_eq!(sealed[0], VERSION_WITH_JSON);
+            let record = decode_record(&key, &sealed).expect("it decodes");
+            assert_eq!(record_in_words(&record), row["record"], "{}", row["name"]);
+            assert_eq!(hex(&encode_record(&key, &record)), hex(&sealed));
+            assert_maintained_codec_agrees::<StoredRecord>(&sealed);
         }
     }
 
@@ -988,12 +1020,12 @@ mod tests {
         let row = &rows("records", 15)[0];
         let (key, mut sealed) = (bytes(row, "key_hex"), bytes(row, "value_hex"));
         sealed.truncate(sealed.len() - CHECKSUM_BYTES);
-        sealed[0] = VERSION_WITH_LOCK + 1;
+        sealed[0] = VERSION_WITH_JSON + 1;
         let sum = checksum(&key, &sealed);
         sealed.extend_from_slice(&sum.to_le_bytes());
         assert_eq!(
             decode_record(&key, &sealed),
-            Err(Unreadable::NewerVersion(VERSION_WITH_LOCK + 1))
+            Err(Unreadable::NewerVersion(VERSION_WITH_JSON + 1))
         );
     }
 

@@ -124,6 +124,7 @@ pub(crate) enum WrittenKind {
     Typed { schema: String },
     Http,
     Command,
+    Json { schema: String },
 }
 
 impl WrittenKind {
@@ -135,6 +136,9 @@ impl WrittenKind {
             },
             Self::Http => ResponseKind::Http,
             Self::Command => ResponseKind::Command,
+            Self::Json { schema } => ResponseKind::Json {
+                schema: schema.as_str().into(),
+            },
         };
         Response::of_kind(kind, bytes.0.clone())
     }

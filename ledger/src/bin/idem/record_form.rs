@@ -147,6 +147,7 @@ fn kind_name(kind: &ResponseKind) -> &'static str {
         ResponseKind::Typed { .. } => "typed",
         ResponseKind::Http => "http",
         ResponseKind::Command => "command",
+        ResponseKind::Json { .. } => "json",
         _ => "other",
     }
 }
