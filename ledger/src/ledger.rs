@@ -14,7 +14,7 @@ use crate::care::check::{self, CheckReport};
 use crate::care::clock::{self, ClockBack};
 use crate::care::compaction::{self, Compacted};
 use crate::care::progress::{Progress, telling};
-use crate::care::record_handle::RecordHandle;
+use crate::care::record_handle::{self, RecordHandle, RecordInfo};
 use crate::care::records::{RecordFilter, Records};
 use crate::care::stats::{self, Stats};
 use crate::care::sweeper::Sweeper;
@@ -28,6 +28,7 @@ use crate::operation::claim::Claim;
 use crate::operation::many::{self, BeginMany, CompleteAllError};
 use crate::operation::replay::Replay;
 use crate::operation::request::Request;
+use crate::operation::ticket::Ticket;
 use crate::operation::typed::StoredValue;
 use crate::operation::write_txn::WriteTxn;
 use crate::outbox::{Outbox, OutboxTable};
@@ -224,6 +225,44 @@ impl Ledger {
     /// [`Error`], here and with each record.
     pub fn records(&self, filter: RecordFilter) -> Result<Records, Error> {
         Records::open(&self.engine, filter)
+    }
+
+    /// The ticket of a record that was found interrupted; `None` for one that was not. Recovery
+    /// goes through the list, asks the other side under the key that the operation gave it, and
+    /// ends each ticket. What has changed since the look is not ended.
+    ///
+    /// ```
+    /// # use idempotency_ledger::*;
+    /// # const PAYMENTS: Namespace = Namespace::new("payments");
+    /// # let ledger = Ledger::in_memory()?;
+    /// # let key = Key::new("order-17")?;
+    /// # let asked = Fingerprint::of(["pay", "25"]);
+    /// # drop(ledger.operation(PAYMENTS, &key, asked).begin()?);
+    /// # fn bank_has(_: &Key) -> bool { true }
+    /// let interrupted = RecordFilter::all().state(RecordState::Interrupted);
+    /// for record in ledger.records(interrupted)? {
+    ///     let record = record?;
+    ///     let Some(ticket) = ledger.ticket(&record)? else { continue };
+    ///     if ticket.is_overdue() || ticket.is_running() {
+    ///         continue; // its holder lives and may act yet
+    ///     }
+    ///     if bank_has(&record.child_key("bank")) {
+    ///         let txn = ledger.write()?; // together with writes of your own
+    ///         ticket.within(&txn)?.complete("charged 25 EUR")?;
+    ///         let _ = txn.commit()?;
+    ///     } else {
+    ///         ticket.release()?;
+    ///     }
+    /// }
+    /// assert!(matches!(ledger.operation(PAYMENTS, &key, asked).begin()?, Begin::Replay(_)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error`].
+    pub fn ticket(&self, record: &RecordInfo) -> Result<Option<Ticket>, Error> {
+        record_handle::ticket_of(&self.engine, record)
     }
 
     /// Counts, sizes and the state of the clock.

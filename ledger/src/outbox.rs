@@ -2,11 +2,11 @@
 //!
 //! A row is an answer that expires at the end of time, under an id made from its fence: rows lie
 //! in the order of their commits, and are counted, checked and kept over crashes as every other
-//! record is. Who drains holds an ordinary claim meanwhile, so there is one at a time, and after a
-//! crash the next one goes on at once.
+//! record is. Who drains holds an ordinary claim meanwhile, of all topics or of one, so there is
+//! one at a time, and after a crash the next one goes on at once.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,8 +38,10 @@ const PAGE_ROWS: usize = 64;
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
 /// How many topics may fail in one drain.
 const FAILED_MAX: usize = 256;
-/// The claim of whoever drains; rows have no scope.
+/// The claim of a caller that drains everything; rows have no scope.
 const DRAIN: &str = "drain";
+/// The claim of a caller that drains the topic in its scope.
+const DRAIN_TOPIC: &str = "drain-topic";
 
 /// An outbox: messages (mails, events for a queue, calls to other systems) that must be sent if
 /// and only if a transaction commits.
@@ -235,10 +237,22 @@ pub struct Drained<E> {
     pub delivered: usize,
     /// What could not be sent, with the error. It stays.
     pub failed: Vec<(OutboxRow, E)>,
-    /// How many rows were not tried, because one before them of the same topic had failed.
+    /// How many rows were not tried, because one before them of the same topic had failed, or
+    /// another caller drains their topic.
     pub held_back: usize,
     /// Whether there may be more than the bound allowed to try.
     pub more: bool,
+}
+
+impl<E> Default for Drained<E> {
+    fn default() -> Self {
+        Self {
+            delivered: 0,
+            failed: Vec::new(),
+            held_back: 0,
+            more: false,
+        }
+    }
 }
 
 /// An [`OutboxTable`] of a ledger; made by [`Ledger::outbox`](crate::Ledger::outbox).
@@ -319,15 +333,16 @@ impl Outbox {
     ///
     /// [`Error`].
     pub fn rows(&self, max: usize) -> Result<Vec<OutboxRow>, Error> {
-        self.rows_behind(None, max, usize::MAX)
+        self.rows_behind(None, None, max, usize::MAX)
     }
 
     /// Sends up to `max` rows, oldest first, and removes each one that `deliver` says is sent.
     ///
     /// Where `deliver` fails, the row stays, and the rows of the same topic behind it are held
     /// back, so that within a topic nothing overtakes. Other topics go on: all that waits is looked
-    /// through, until `max` rows are sent or 256 topics have failed. One caller drains at a time,
-    /// over all threads and processes.
+    /// through, until `max` rows are sent or 256 topics have failed. One caller drains everything
+    /// at a time, over all threads and processes; topics that callers of [`Outbox::drain_topic`]
+    /// are at are left to them.
     ///
     /// # Errors
     ///
@@ -343,47 +358,93 @@ impl Outbox {
         max: usize,
         mut deliver: impl FnMut(&OutboxRow) -> Result<(), E>,
     ) -> Result<Drain<E>, Error> {
-        let mut drained = Drained {
-            delivered: 0,
-            failed: Vec::new(),
-            held_back: 0,
-            more: false,
-        };
-        if self.rows(1)?.is_empty() && !self.is_claimed()? {
+        let mut drained = Drained::default();
+        let whole = Turn::whole()?;
+        if self.rows(1)?.is_empty() && !self.is_there(&whole.key, &whole.scope)? {
             return Ok(Drain::Done(drained));
         }
-        let claim = match self.begin_drain()? {
+        let claim = match self.begin_drain(&whole)? {
             Ok(claim) => claim,
             Err(retry_after) => return Ok(Drain::Busy { retry_after }),
         };
-        self.drain_as(&claim, max, &mut drained, &mut deliver)?;
-        match claim.release().map_err(|failed| failed.error) {
-            Err(EndingError::Ledger(error)) => Err(error),
-            // Somebody else ended it by hand, or took over: what was sent is sent.
-            Ok(())
-            | Err(
-                EndingError::Superseded
-                | EndingError::DifferentResponse
-                | EndingError::HasCheckpoint
-                | EndingError::StillRunning,
-            ) => Ok(Drain::Done(drained)),
+        self.drain_as(&claim, None, max, &mut drained, &mut deliver)?;
+        end_drain(claim)?;
+        Ok(Drain::Done(drained))
+    }
+
+    /// Like [`Outbox::drain`], for the rows of one topic. Several callers drain at once, each one a
+    /// topic of its own; one caller drains a topic at a time, over all threads and processes, and
+    /// none while another drains everything.
+    ///
+    /// ```
+    /// # use idempotency_ledger::*;
+    /// # let ledger = Ledger::in_memory()?;
+    /// const MAILS: OutboxTable = OutboxTable::new("mails");
+    /// let outbox = ledger.outbox(MAILS);
+    /// outbox.push("to ann", b"1")?;
+    /// outbox.push("to bob", b"2")?;
+    /// let _ = outbox.drain_topic("to ann", 100, |row| -> Result<(), std::io::Error> {
+    ///     assert_eq!(row.topic(), "to ann");
+    ///     // A slow receiver stops nobody else's messages.
+    ///     let other = outbox.drain_topic("to bob", 100, |_| Ok::<(), std::io::Error>(()));
+    ///     assert!(matches!(other, Ok(Drain::Done(Drained { delivered: 1, .. }))));
+    ///     Ok(())
+    /// })?;
+    /// assert!(outbox.rows(10)?.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`Outbox::drain`], and [`Invalid::Topic`] for a topic that no row can have.
+    ///
+    /// # Blocking
+    ///
+    /// As for [`Outbox::drain`].
+    pub fn drain_topic<E>(
+        &self,
+        topic: &str,
+        max: usize,
+        mut deliver: impl FnMut(&OutboxRow) -> Result<(), E>,
+    ) -> Result<Drain<E>, Error> {
+        let mut drained = Drained::default();
+        let turn = Turn::of_topic(topic)?;
+        if self
+            .rows_behind(None, Some(topic), 1, usize::MAX)?
+            .is_empty()
+            && !self.is_there(&turn.key, &turn.scope)?
+        {
+            return Ok(Drain::Done(drained));
         }
+        let claim = match self.begin_drain(&turn)? {
+            Ok(claim) => claim,
+            Err(retry_after) => return Ok(Drain::Busy { retry_after }),
+        };
+        // Each of the two who could meet claims first and looks for the other then, and a commit
+        // that is acknowledged is seen by each look behind it: so one of them sees the other.
+        if let Some(retry_after) = self.held_by_other(&Turn::whole()?)? {
+            end_drain(claim)?;
+            return Ok(Drain::Busy { retry_after });
+        }
+        self.drain_as(&claim, Some(topic), max, &mut drained, &mut deliver)?;
+        end_drain(claim)?;
+        Ok(Drain::Done(drained))
     }
 
     /// The claim of the one who drains, or when to ask again.
-    fn begin_drain(&self) -> Result<Result<Claim, Duration>, Error> {
-        let (key, policy) = (id_of(DRAIN)?, self.namespace.current_policy());
+    fn begin_drain(&self, turn: &Turn) -> Result<Result<Claim, Duration>, Error> {
+        let policy = self.namespace.current_policy();
         let ask = || {
             let (engine, namespace) = (Arc::clone(&self.engine), self.namespace.clone());
-            let request = Request::new(engine, namespace, key.clone(), Fingerprint::NONE);
-            request.scope(DRAIN).begin()
+            let request = Request::new(engine, namespace, turn.key.clone(), Fingerprint::NONE);
+            request.scope(turn.scope.as_bytes()).begin()
         };
         let begun = match ask()? {
             // Somebody ended the claim of a drain by hand, as if it were an operation.
             Begin::Replay(_) => {
                 let engine = Arc::clone(&self.engine);
-                let record = RecordHandle::new(engine, self.namespace.clone(), key.clone());
-                let _ = record.scope(DRAIN).forget()?;
+                let record = RecordHandle::new(engine, self.namespace.clone(), turn.key.clone());
+                let _ = record.scope(turn.scope.as_bytes()).forget()?;
                 ask()?
             }
             begun => begun,
@@ -400,23 +461,45 @@ impl Outbox {
         })
     }
 
+    /// When to ask again because another caller drains there. What a dead one has left is taken
+    /// over and tidied up: only a claim of a new fence keeps it from sending on, should it live.
+    fn held_by_other(&self, turn: &Turn) -> Result<Option<Duration>, Error> {
+        if !self.is_there(&turn.key, &turn.scope)? {
+            return Ok(None);
+        }
+        match self.begin_drain(turn)? {
+            Ok(claim) => end_drain(claim).map(|()| None),
+            Err(retry_after) => Ok(Some(retry_after)),
+        }
+    }
+
+    /// Sends rows under a claim: of one topic, or of all but those that others drain.
     fn drain_as<E>(
         &self,
         claim: &Claim,
+        topic: Option<&str>,
         max: usize,
         drained: &mut Drained<E>,
         deliver: &mut impl FnMut(&OutboxRow) -> Result<(), E>,
     ) -> Result<(), Error> {
-        let mut held_back: HashSet<String> = HashSet::new();
+        // Whether rows of a topic that was met are held back.
+        let mut topics: HashMap<String, bool> = HashMap::new();
         let mut behind = None;
         loop {
-            let page = self.rows_behind(behind, PAGE_ROWS, PAGE_BYTES)?;
+            let page = self.rows_behind(behind, topic, PAGE_ROWS, PAGE_BYTES)?;
             let Some(last) = page.last() else {
                 return Ok(());
             };
             behind = Some(last.fence());
             for row in page {
-                if held_back.contains(row.topic()) {
+                let held_back = if let Some(held_back) = topics.get(row.topic()) {
+                    *held_back
+                } else {
+                    let by_other = topic.is_none() && self.is_topic_drained(row.topic())?;
+                    topics.insert(row.topic().to_owned(), by_other);
+                    by_other
+                };
+                if held_back {
                     drained.held_back += 1;
                     continue;
                 }
@@ -436,7 +519,7 @@ impl Outbox {
                     }
                     Err(error) => {
                         self.end_row(claim, &row, RowEnd::Failed)?;
-                        held_back.insert(row.topic().to_owned());
+                        topics.insert(row.topic().to_owned(), true);
                         drained.failed.push((row, error));
                     }
                 }
@@ -444,10 +527,9 @@ impl Outbox {
         }
     }
 
-    /// Whether somebody drains, or died while draining: then that is tidied up.
-    fn is_claimed(&self) -> Result<bool, Error> {
-        let scope = Scope::new(DRAIN).map_err(|error| Error::Invalid(Invalid::Scope(error)))?;
-        self.is_there(&id_of(DRAIN)?, &scope)
+    fn is_topic_drained(&self, topic: &str) -> Result<bool, Error> {
+        let held = self.held_by_other(&Turn::of_topic(topic)?)?;
+        Ok(held.is_some())
     }
 
     fn waits(&self, row: &OutboxRow) -> Result<bool, Error> {
@@ -538,6 +620,7 @@ impl Outbox {
     fn rows_behind(
         &self,
         behind: Option<Fence>,
+        topic: Option<&str>,
         max: usize,
         bytes_max: usize,
     ) -> Result<Vec<OutboxRow>, Error> {
@@ -554,13 +637,53 @@ impl Outbox {
                 }
                 if is_row(record_key, number) {
                     let row = row_of(&record)?;
-                    bytes += row.payload().len();
-                    rows.push(row);
+                    if topic.is_none_or(|topic| topic == row.topic()) {
+                        bytes += row.payload().len();
+                        rows.push(row);
+                    }
                 }
                 Ok(rows.len() < max && bytes < bytes_max)
             })?;
             Ok(rows)
         })
+    }
+}
+
+/// The place of the claim that a caller drains under.
+struct Turn {
+    key: Key,
+    scope: Scope,
+}
+
+impl Turn {
+    fn whole() -> Result<Self, Error> {
+        Self::at(DRAIN, DRAIN)
+    }
+
+    fn of_topic(topic: &str) -> Result<Self, Error> {
+        check_topic(topic)?;
+        Self::at(DRAIN_TOPIC, topic)
+    }
+
+    fn at(key: &str, scope: &str) -> Result<Self, Error> {
+        let scope = Scope::new(scope).map_err(|error| Error::Invalid(Invalid::Scope(error)))?;
+        let key = id_of(key)?;
+        Ok(Self { key, scope })
+    }
+}
+
+/// Ends the claim of a drain. If another caller ended it by hand, or took over: what was sent is
+/// sent.
+fn end_drain(claim: Claim) -> Result<(), Error> {
+    match claim.release().map_err(|failed| failed.error) {
+        Err(EndingError::Ledger(error)) => Err(error),
+        Ok(())
+        | Err(
+            EndingError::Superseded
+            | EndingError::DifferentResponse
+            | EndingError::HasCheckpoint
+            | EndingError::StillRunning,
+        ) => Ok(()),
     }
 }
 
@@ -577,9 +700,17 @@ impl fmt::Debug for Outbox {
     }
 }
 
+/// A topic has the limits of a key.
+fn check_topic(topic: &str) -> Result<(), Error> {
+    match Key::new(topic) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Error::Invalid(Invalid::Topic(error))),
+    }
+}
+
 /// A message with a key of its own, checked.
 fn message(topic: &str, payload: &[u8]) -> Result<(Key, Message), Error> {
-    let _ = Key::new(topic).map_err(|error| Error::Invalid(Invalid::Topic(error)))?;
+    check_topic(topic)?;
     let (bytes, limit) = (payload.len(), PAYLOAD_BYTES_MAX);
     if bytes > limit {
         let what = "payload of the outbox row";

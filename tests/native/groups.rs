@@ -120,12 +120,8 @@ fn one_key_that_cannot_be_claimed_keeps_all_others_unclaimed_and_each_has_its_re
 #[test]
 fn a_quota_has_to_have_room_for_all_of_them() {
     let (ledger, clock) = in_memory();
-    let small = Namespace::new("small").policy(
-        Policy::DEFAULT
-            .lease(seconds(1))
-            .retention(seconds(1))
-            .records_max(3),
-    );
+    let small =
+        Namespace::new("small").policy(Policy::DEFAULT.retention(seconds(1)).records_max(3));
     let many = |keys: &[&str]| {
         let requests = requests(&ledger, &small, keys);
         ledger.begin_many(&requests).expect("works")

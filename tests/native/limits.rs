@@ -30,7 +30,7 @@ fn invalid<T: std::fmt::Debug>(result: Result<T, Error>) -> Invalid {
 fn a_response_of_exactly_the_limit_is_stored_and_one_byte_more_comes_back_with_the_claim() {
     for (policy, limit) in [
         (Policy::DEFAULT, 1024 * 1024),
-        (Policy::DEFAULT.response_bytes_max(0), 0),
+        (Policy::DEFAULT.response_bytes_max(1), 1),
         (Policy::DEFAULT.response_bytes_max(7), 7),
     ] {
         let namespace = PAYMENTS.policy(policy);
@@ -194,6 +194,7 @@ fn policies_that_cannot_be_kept_are_refused() {
         (Policy::DEFAULT.retry_hint(zero), "retry hint"),
         (Policy::DEFAULT.records_max(0), "record quota"),
         (Policy::DEFAULT.bytes_max(0), "byte quota"),
+        (Policy::DEFAULT.response_bytes_max(0), "response limit"),
         (
             Policy::DEFAULT.forget_interrupted_after(zero),
             "span after which interrupted records are forgotten",
@@ -208,15 +209,23 @@ fn policies_that_cannot_be_kept_are_refused() {
         let txn = ledger.write().expect("begins");
         assert_eq!(invalid(request.begin_in(&txn)), expected);
     }
-    let (lease, retention) = (seconds(61), seconds(60));
-    let above = Policy::DEFAULT.lease(lease).retention(retention);
-    let expected = PolicyError::LeaseAboveRetention { lease, retention };
-    assert_eq!(above.check(), Err(expected));
-    let request = ledger.operation(PAYMENTS.policy(above), &key("k"), asked());
-    assert_eq!(invalid(request.begin()), Invalid::Policy(expected));
+    let below = seconds(60) - Duration::from_nanos(1);
+    for (lease, retention) in [
+        (seconds(61), seconds(60)),
+        (seconds(60), seconds(60)),
+        // One millisecond, as all spans are stored.
+        (below, seconds(60)),
+    ] {
+        let policy = Policy::DEFAULT.lease(lease).retention(retention);
+        let expected = PolicyError::RetentionWithinLease { lease, retention };
+        assert_eq!(policy.check(), Err(expected));
+        assert!(expected.to_string().contains("keep answers longer"));
+        let request = ledger.operation(PAYMENTS.policy(policy), &key("k"), asked());
+        assert_eq!(invalid(request.begin()), Invalid::Policy(expected));
+    }
     assert_eq!(ledger.stats().expect("counts").commits, 0);
-    let equal = Policy::DEFAULT.lease(retention).retention(retention);
-    assert_eq!(equal.check(), Ok(()));
+    let shorter = Policy::DEFAULT.lease(seconds(60) - Duration::from_millis(1));
+    assert_eq!(shorter.retention(seconds(60)).check(), Ok(()));
 }
 
 #[test]
@@ -228,23 +237,30 @@ fn a_span_that_was_not_given_fits_the_one_that_was() {
     let day = seconds(86_400);
     assert_eq!(spans(Policy::DEFAULT), (seconds(60), day));
     let short = seconds(30);
-    assert_eq!(spans(Policy::DEFAULT.retention(short)), (short, short));
-    assert_eq!(
-        spans(Policy::DEFAULT.retention(seconds(60))),
-        (seconds(60), seconds(60))
-    );
+    let tick = Duration::from_millis(1);
+    for retention in [short, seconds(60)] {
+        let given = Policy::DEFAULT.retention(retention);
+        assert_eq!(spans(given), (retention - tick, retention));
+    }
     assert_eq!(spans(Policy::DEFAULT.lease(short)), (short, day));
-    assert_eq!(spans(Policy::DEFAULT.lease(day * 2)), (day * 2, day * 2));
+    let long = day * 2;
+    assert_eq!(spans(Policy::DEFAULT.lease(long)), (long, long + tick));
     assert_eq!(
         spans(Policy::DEFAULT.lease(short).retention(day)),
         (short, day)
     );
     // A span below a millisecond is one in the file, and not none.
     let (ledger, clock) = in_memory();
-    let tiny = PAYMENTS.policy(Policy::DEFAULT.retention(Duration::from_nanos(1)));
+    let nanosecond = Duration::from_nanos(1);
+    assert!(Policy::DEFAULT.retention(nanosecond).check().is_err());
+    let tiny = Policy::DEFAULT
+        .lease(nanosecond)
+        .retention(tick + nanosecond);
+    let tiny = PAYMENTS.policy(tiny);
     complete(&ledger, &tiny, "k");
+    clock.advance(tick);
     let _ = ask(&ledger, &tiny, "k").replay();
-    clock.advance(Duration::from_millis(1));
+    clock.advance(tick);
     let _ = ask(&ledger, &tiny, "k").fresh();
 }
 

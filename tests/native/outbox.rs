@@ -1,10 +1,13 @@
 //! The outbox: what is written with a transaction is sent if and only if that commits, at least
 //! once, under a key that stays the same.
 
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::thread;
 
 use idempotency_ledger::{
     Drain, Drained, Error, Invalid, Key, Ledger, Namespace, Outbox, OutboxRow, OutboxTable,
@@ -505,4 +508,136 @@ fn a_drain_that_was_ended_by_hand_blocks_nobody() {
     assert_eq!(record.resolve(resolution).expect("works"), Resolved::Done);
     let drained = done(outbox.drain(10, |_| Ok::<_, Infallible>(())));
     assert_eq!(drained.delivered, 3);
+}
+
+/// Delivers everything, and says of which topic.
+fn deliver_to(sent: &RefCell<Vec<String>>) -> impl FnMut(&OutboxRow) -> Result<(), Infallible> {
+    |row| {
+        let payload = String::from_utf8_lossy(row.payload());
+        sent.borrow_mut().push(format!("{} {payload}", row.topic()));
+        Ok(())
+    }
+}
+
+#[test]
+fn several_drain_at_once_each_a_topic_of_its_own() {
+    let (ledger, _clock) = in_memory();
+    let outbox = ledger.outbox(MAILS);
+    for number in ["1", "2"] {
+        for topic in TOPICS {
+            outbox.push(topic, number.as_bytes()).expect("pushed");
+        }
+    }
+    let (sent, inside) = (RefCell::default(), Cell::new(0));
+    let slow = outbox.drain_topic("ann", 100, |row| {
+        inside.set(inside.get() + 1);
+        if inside.get() == 1 {
+            // While one caller is at a topic, no other is, and the others' topics go on.
+            let same = outbox.drain_topic("ann", 100, deliver_to(&sent));
+            assert!(matches!(same, Ok(Drain::Busy { .. })), "{same:?}");
+            let other = done(outbox.drain_topic("bob", 100, deliver_to(&sent)));
+            assert_eq!((other.delivered, other.held_back), (2, 0));
+            let all = done(outbox.drain(100, deliver_to(&sent)));
+            assert_eq!((all.delivered, all.held_back), (2, 2));
+        }
+        deliver_to(&sent)(row)
+    });
+    assert_eq!(done(slow).delivered, 2);
+    assert_eq!(
+        sent.take(),
+        ["bob 1", "bob 2", "cyd 1", "cyd 2", "ann 1", "ann 2"]
+    );
+    assert!(topics(&outbox).is_empty());
+    // Neither kind of claim is left behind.
+    let left = ledger.records(RecordFilter::all()).expect("lists");
+    assert_eq!(left.count(), 0);
+}
+
+#[test]
+fn no_topic_is_drained_alone_while_another_caller_drains_everything() {
+    let (ledger, _clock) = in_memory();
+    let outbox = ledger.outbox(MAILS);
+    push_all(&ledger);
+    let all = outbox.drain(100, |_| {
+        for topic in TOPICS {
+            let alone = outbox.drain_topic(topic, 100, |_| Ok::<_, Infallible>(()));
+            // The row that is being delivered is the last of its topic or not: it still waits.
+            match alone.expect("works") {
+                Drain::Busy { .. } => {}
+                Drain::Done(drained) => assert_eq!(drained.delivered, 0),
+            }
+        }
+        Ok::<_, Infallible>(())
+    });
+    assert_eq!(done(all).delivered, 3);
+    let nothing = outbox.drain_topic("", 100, |_| Ok::<_, Infallible>(()));
+    assert!(matches!(nothing, Err(Error::Invalid(Invalid::Topic(_)))));
+}
+
+#[test]
+fn who_panics_while_draining_a_topic_leaves_it_to_the_next_of_either_kind() {
+    let (ledger, _clock) = in_memory();
+    let outbox = ledger.outbox(MAILS);
+    let die = |topic: &str| {
+        let dying = || outbox.drain_topic(topic, 100, |_| -> Result<(), Infallible> { panic!() });
+        assert!(catch_unwind(AssertUnwindSafe(dying)).is_err());
+    };
+    push_all(&ledger);
+    die("ann");
+    die("bob");
+    let sent = RefCell::default();
+    assert_eq!(
+        done(outbox.drain_topic("ann", 100, deliver_to(&sent))).delivered,
+        1
+    );
+    let all = done(outbox.drain(100, deliver_to(&sent)));
+    assert_eq!((all.delivered, all.held_back), (2, 0));
+    assert_eq!(sent.take(), ["ann hello", "bob hello", "cyd hello"]);
+    // And the other way round.
+    push_all(&ledger);
+    let dying = || outbox.drain(100, |_| -> Result<(), Infallible> { panic!() });
+    assert!(catch_unwind(AssertUnwindSafe(dying)).is_err());
+    assert_eq!(
+        done(outbox.drain_topic("bob", 100, deliver_to(&sent))).delivered,
+        1
+    );
+}
+
+#[test]
+fn threads_that_share_out_the_topics_send_each_row_once_and_in_order() {
+    let (ledger, _clock) = in_memory();
+    let outbox = ledger.outbox(MAILS);
+    for number in 0..20 {
+        for topic in TOPICS {
+            outbox
+                .push(topic, format!("{number:02}").as_bytes())
+                .expect("pushed");
+        }
+    }
+    let sent = Mutex::new(BTreeMap::<String, Vec<String>>::new());
+    thread::scope(|scope| {
+        for worker in 0..6 {
+            let (outbox, sent) = (&outbox, &sent);
+            scope.spawn(move || {
+                while !outbox.rows(1).expect("reads").is_empty() {
+                    let deliver = |row: &OutboxRow| {
+                        let text = String::from_utf8_lossy(row.payload()).into_owned();
+                        let mut sent = sent.lock().expect("no worker panics");
+                        sent.entry(row.topic().to_owned()).or_default().push(text);
+                        Ok::<_, Infallible>(())
+                    };
+                    let drain = match TOPICS.get(worker) {
+                        Some(topic) => outbox.drain_topic(topic, 3, deliver),
+                        None => outbox.drain(5, deliver),
+                    };
+                    let _ = drain.expect("works");
+                }
+            });
+        }
+    });
+    let all: Vec<String> = (0..20).map(|number| format!("{number:02}")).collect();
+    for topic in TOPICS {
+        let sent = sent.lock().expect("no worker panics");
+        assert_eq!(sent.get(topic), Some(&all), "{topic}");
+    }
 }

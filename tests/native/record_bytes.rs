@@ -352,6 +352,11 @@ fn policies_and_the_floor_in_the_file_are_those_of_the_vectors() {
     let mut last = Fence::from_stored(raised.fence.0);
     for row in &file.namespaces {
         let request = ledger.operation(row.namespace(), &key("new"), Fingerprint::NONE);
+        if row.response_bytes_max.0 == 0 {
+            // Versions before let it be stored; it is read, and nothing is claimed under it.
+            assert!(request.begin().is_err());
+            continue;
+        }
         let claim = request.begin().expect("works").fresh();
         assert_eq!(
             claim.fence().get(),

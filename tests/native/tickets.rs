@@ -1,9 +1,10 @@
 //! Tickets: what they saw of a claim is what they may end, and nothing that came after it.
 
 use idempotency_ledger::{
-    Begin, BeginMany, Claim, EndingError, KeyStanding, Ledger, RecordInfo, RecordState, Refusal,
-    Resolution, Resolved, Ticket, TicketError,
+    Begin, BeginMany, Claim, EndingError, Error, KeyStanding, Ledger, Policy, RecordFilter,
+    RecordInfo, RecordState, Refusal, Resolution, Resolved, Ticket, TicketError,
 };
+use idempotency_tests::workload::BALANCES;
 use idempotency_tests::{Expect, PAYMENTS, asked, begin, in_memory, key, seconds};
 
 /// An overdue claim with its ticket, from before the holder goes on.
@@ -124,4 +125,91 @@ fn a_record_that_changed_since_it_was_seen_is_not_resolved_by_hand() {
     let interrupted = seen();
     assert_eq!(resolve(&interrupted), Resolved::Done);
     assert_eq!(resolve(&interrupted), Resolved::AlreadyCompleted);
+}
+
+#[test]
+fn an_interrupted_record_gives_its_ticket_its_child_key_and_a_transaction() {
+    let (ledger, _) = in_memory();
+    let shop = PAYMENTS.policy(Policy::DEFAULT.lease(seconds(90)).response_bytes_max(100));
+    for text in ["happened", "did-not", "again", "running"] {
+        let request = ledger
+            .operation(shop.clone(), &key(text), asked())
+            .scope("ann");
+        drop(request.begin().expect("works").fresh());
+    }
+    let running = ledger.operation(shop.clone(), &key("running"), asked());
+    let running = running.scope("ann").begin().expect("works").interrupted();
+    let running = running.rerun().expect("taken over");
+
+    let found = ledger.records(RecordFilter::all()).expect("lists");
+    let found: Vec<RecordInfo> = found.collect::<Result<_, _>>().expect("reads");
+    let ticket = |text: &str| {
+        let mut found = found.iter();
+        let info = found.find(|info| info.key().as_str() == text).expect(text);
+        ledger
+            .ticket(info)
+            .expect("works")
+            .map(|ticket| (info, ticket))
+    };
+    assert!(ticket("running").is_none(), "its holder lives");
+
+    let (info, happened) = ticket("happened").expect("interrupted");
+    assert_eq!(info.child_key("bank"), happened.child_key("bank"));
+    let txn = ledger.write().expect("begins");
+    txn.open_table(BALANCES)
+        .expect("opens")
+        .insert("ann", 25)
+        .expect("inserts");
+    let inside = happened.within(&txn).expect("of this ledger");
+    inside.complete("charged").expect("stored");
+    let _ = txn.commit().expect("commits");
+
+    let (_, did_not) = ticket("did-not").expect("interrupted");
+    did_not.release().expect("released");
+    // Under the policy that is stored, not under a default one.
+    let (_, again) = ticket("again").expect("interrupted");
+    let claim = again.rerun().expect("taken over");
+    assert_eq!(claim.lease(), seconds(90));
+    assert!(claim.complete(vec![0; 101]).is_err());
+    assert_eq!(ledger.policy_drifts(), []);
+
+    let ask = |text: &str| {
+        let request = ledger
+            .operation(shop.clone(), &key(text), asked())
+            .scope("ann");
+        request.begin().expect("works")
+    };
+    assert_eq!(ask("happened").replay().response().bytes(), b"charged");
+    let _ = ask("did-not").fresh();
+    // What was found before is not what is there now.
+    let (_, late) = ticket("happened").expect("as it was seen");
+    let late = late.release().expect_err("it is completed");
+    assert!(matches!(late.error, EndingError::Superseded));
+    running.complete("done").expect("stored");
+}
+
+#[test]
+fn a_record_of_a_key_gives_its_ticket_and_another_ledgers_transaction_gives_it_back() {
+    let (ledger, _) = in_memory();
+    let record = ledger.record(PAYMENTS, &key("k"));
+    assert!(
+        record.ticket().expect("works").is_none(),
+        "nothing is there"
+    );
+    let claim = begin(&ledger, "k").fresh();
+    assert!(
+        record.ticket().expect("works").is_none(),
+        "its holder lives"
+    );
+    drop(claim);
+    let ticket = record.ticket().expect("works").expect("interrupted");
+    let (other, _) = in_memory();
+    let txn = other.write().expect("begins");
+    let TicketError { ticket, error, .. } = ticket.within(&txn).expect_err("another ledger's");
+    assert!(matches!(
+        error,
+        EndingError::Ledger(Error::Unsupported { .. })
+    ));
+    ticket.complete("charged").expect("stored");
+    assert!(record.ticket().expect("works").is_none(), "it is completed");
 }

@@ -36,7 +36,6 @@ pub const TEXTS: VersionedTable<Text> = VersionedTable::new("texts");
 /// A namespace whose answers expire after a second.
 pub const SHORT: Namespace = Namespace::new("short").policy(
     Policy::DEFAULT
-        .lease(seconds(1))
         .retention(seconds(1))
         .response_bytes_max(64 * 1024),
 );

@@ -10,8 +10,9 @@ use crate::decision::{
     Work, decide,
 };
 use crate::error::{Error, Invalid};
-use crate::operation::asked::{check_response, identity};
+use crate::operation::asked::{Asked, Placed, check_response, identity};
 use crate::operation::beginning::is_unchanged;
+use crate::operation::ticket::{self, Ticket};
 use crate::store::engine::Engine;
 use crate::store::group_commit::Patience;
 use crate::store::tables::record_key;
@@ -147,7 +148,7 @@ impl RecordHandle {
             return Ok(None);
         };
         let whose = Whose {
-            namespace: name.to_owned(),
+            namespace: self.namespace.clone(),
             key: self.key.clone(),
             scope,
         };
@@ -248,6 +249,20 @@ impl RecordHandle {
         })
     }
 
+    /// The ticket of an interrupted operation, without asking for it as its callers do; `None`
+    /// where it is not interrupted. For recovery by key;
+    /// [`Ledger::ticket`](crate::Ledger::ticket) has the example.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`].
+    pub fn ticket(&self) -> Result<Option<Ticket>, Error> {
+        match self.peek()? {
+            Some(seen) => ticket_of(&self.engine, &seen),
+            None => Ok(None),
+        }
+    }
+
     /// Removes a completed or an interrupted record, also a damaged one: the next begin is fresh,
     /// and so the operation may run again.
     ///
@@ -298,6 +313,24 @@ impl RecordHandle {
     }
 }
 
+/// The ticket of what a look found, if that is interrupted. It ends that and nothing newer.
+pub(crate) fn ticket_of(engine: &Arc<Engine>, info: &RecordInfo) -> Result<Option<Ticket>, Error> {
+    if info.state() != RecordState::Interrupted {
+        return Ok(None);
+    }
+    let asked = info.asked();
+    let name = asked.namespace.name();
+    let Some(id) = engine.read(|snapshot| engine.namespace_id(snapshot, name))? else {
+        return Ok(None);
+    };
+    let placed = Placed {
+        record_key: asked.record_key(id).into(),
+        asked: Arc::new(asked),
+    };
+    let seen = ticket::Seen::of(info.record.clone(), info.seen.overdue, info.seen.work);
+    Ok(Some(Ticket::new(Arc::clone(engine), placed, seen)))
+}
+
 /// Where an operation stands, as a look finds it.
 ///
 /// ```
@@ -338,12 +371,23 @@ impl fmt::Display for RecordState {
 }
 
 /// The identity of a record, in the words of the caller.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Whose {
-    pub(crate) namespace: String,
+    /// With the policy that was given, or the stored one.
+    pub(crate) namespace: Namespace,
     pub(crate) key: Key,
     pub(crate) scope: Scope,
 }
+
+/// The policy is no part of the identity.
+impl PartialEq for Whose {
+    fn eq(&self, other: &Self) -> bool {
+        let named = |whose: &Self| whose.namespace.name() == self.namespace.name();
+        named(other) && self.key == other.key && self.scope == other.scope
+    }
+}
+
+impl Eq for Whose {}
 
 /// A record as a look found it.
 ///
@@ -444,7 +488,7 @@ impl RecordInfo {
 
     /// The namespace's name.
     pub fn namespace(&self) -> &str {
-        &self.whose.namespace
+        self.whose.namespace.name()
     }
 
     /// The key.
@@ -532,6 +576,28 @@ impl RecordInfo {
     /// The stored answer.
     pub fn response(&self) -> Option<&Response> {
         self.completed().map(|completed| &completed.response)
+    }
+
+    /// The key that the operation used for a downstream call: what to ask the other side about.
+    pub fn child_key(&self, label: &str) -> Key {
+        self.asked().child_key(&self.record.fingerprint, label)
+    }
+
+    /// The request that the record answers, as far as it is stored.
+    fn asked(&self) -> Asked {
+        let Whose {
+            namespace,
+            key,
+            scope,
+        } = self.whose.clone();
+        Asked {
+            namespace,
+            key,
+            scope,
+            fingerprints: vec![self.record.fingerprint],
+            program: String::new(),
+            starts_at: None,
+        }
     }
 
     /// Whether the holder still lives although its lease is over.

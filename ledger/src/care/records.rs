@@ -68,7 +68,8 @@ impl RecordFilter {
 /// ```
 pub struct Records {
     engine: Arc<Engine>,
-    names: HashMap<NamespaceId, String>,
+    /// Each with the policy that is stored.
+    namespaces: HashMap<NamespaceId, Namespace>,
     rows: Option<Range<'static, &'static [u8], &'static [u8]>>,
     state: Option<RecordState>,
 }
@@ -84,15 +85,15 @@ impl Records {
         let RecordFilter { namespace, state } = filter;
         let snapshot = engine.own_snapshot()?;
         no_panic(|| {
-            let names: HashMap<_, _> = snapshot
-                .namespaces()?
-                .into_iter()
-                .map(|(name, row)| (NamespaceId(row.id), name))
-                .collect();
+            let stored = snapshot.namespaces()?.into_iter().map(|(name, row)| {
+                let namespace = Namespace::of_stored(name).policy(row.stored_policy());
+                (NamespaceId(row.id), namespace)
+            });
+            let namespaces: HashMap<_, _> = stored.collect();
             let wanted = namespace.as_ref().map(|wanted| {
-                names
+                namespaces
                     .iter()
-                    .find(|(_, name)| *name == wanted)
+                    .find(|(_, namespace)| namespace.name() == wanted)
                     .map(|(id, _)| *id)
             });
             let rows = match wanted {
@@ -112,7 +113,7 @@ impl Records {
             };
             Ok(Self {
                 engine: Arc::clone(engine),
-                names,
+                namespaces,
                 rows,
                 state,
             })
@@ -130,12 +131,14 @@ impl Records {
             }
             let record_key = key.value();
             let record = record_from(record_key, sealed.value(), |id| {
-                self.names.get(&id).cloned().unwrap_or_default()
+                let namespace = self.namespaces.get(&id);
+                namespace.map_or_else(String::new, |it| it.name().to_owned())
             })?;
             let Some((id, key, scope)) = parse_record_key(record_key) else {
                 return Err(Error::damaged_file("a record has a key that is none"));
             };
-            let namespace = self.names.get(&id).cloned().unwrap_or_default();
+            let namespace = self.namespaces.get(&id).cloned();
+            let namespace = namespace.unwrap_or_else(|| Namespace::of_stored(String::new()));
             let whose = Whose {
                 namespace,
                 key,

@@ -105,6 +105,15 @@ impl Namespace {
         }
     }
 
+    /// A namespace by the name that its records have in a file, also where it is that of a table.
+    #[must_use]
+    pub fn of_stored(name: impl Into<String>) -> Self {
+        Self {
+            name: Cow::Owned(name.into()),
+            policy: Policy::DEFAULT,
+        }
+    }
+
     /// The same namespace under another policy.
     #[must_use]
     pub const fn policy(mut self, policy: Policy) -> Self {

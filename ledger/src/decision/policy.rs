@@ -3,8 +3,12 @@
 use core::fmt;
 use core::time::Duration;
 
+use super::timestamp::duration_ms_up;
+
 const LEASE_DEFAULT: Duration = Duration::from_secs(60);
 const RETENTION_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);
+/// The least by which one stored span differs from another.
+const TICK: Duration = Duration::from_millis(1);
 const RETRY_HINT_DEFAULT: Duration = Duration::from_secs(1);
 const RESPONSE_BYTES_DEFAULT: u64 = 1024 * 1024;
 
@@ -38,15 +42,15 @@ pub enum OnInterrupted {
 ///
 /// Setters take and return the value, so that a policy can be a constant. What is not given has
 /// the default: lease 60 s, retention 24 h, retry hint 1 s, response limit 1 MiB, no quota. A
-/// lease that was not given never exceeds the given retention.
+/// lease that was not given is always shorter than the given retention.
 ///
 /// ```
 /// use idempotency_ledger::Policy;
 /// use std::time::Duration;
 ///
 /// let policy = Policy::DEFAULT.retention(Duration::from_secs(30));
-/// assert_eq!(policy.lease_span(), Duration::from_secs(30));
-/// assert!(policy.lease(Duration::from_secs(31)).check().is_err());
+/// assert!(policy.lease_span() < Duration::from_secs(30));
+/// assert!(policy.lease(Duration::from_secs(30)).check().is_err());
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a policy does nothing until a namespace has it"]
@@ -133,22 +137,22 @@ impl Policy {
         self
     }
 
-    /// The lease in force: the given one, or 60 s but no more than a given retention.
+    /// The lease in force: the given one, or 60 s but shorter than a given retention.
     #[must_use]
     pub fn lease_span(&self) -> Duration {
         match (self.lease, self.retention) {
             (Some(lease), _) => lease,
-            (None, Some(retention)) => LEASE_DEFAULT.min(retention),
+            (None, Some(retention)) => LEASE_DEFAULT.min(retention.saturating_sub(TICK).max(TICK)),
             (None, None) => LEASE_DEFAULT,
         }
     }
 
-    /// The retention in force: the given one, or 24 h but no less than a given lease.
+    /// The retention in force: the given one, or 24 h but longer than a given lease.
     #[must_use]
     pub fn retention_span(&self) -> Duration {
         match (self.retention, self.lease) {
             (Some(retention), _) => retention,
-            (None, Some(lease)) => RETENTION_DEFAULT.max(lease),
+            (None, Some(lease)) => RETENTION_DEFAULT.max(lease.saturating_add(TICK)),
             (None, None) => RETENTION_DEFAULT,
         }
     }
@@ -199,8 +203,8 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// [`PolicyError`] for a zero span or limit, and for a lease longer than the retention that
-    /// was given.
+    /// [`PolicyError`] for a zero span or limit, and for a retention that is not longer than the
+    /// lease, in the milliseconds that are stored.
     pub fn check(&self) -> Result<(), PolicyError> {
         let spans = [
             ("lease", self.lease),
@@ -219,17 +223,17 @@ impl Policy {
         for (what, limit) in [
             ("record quota", self.records_max),
             ("byte quota", self.bytes_max),
+            ("response limit", Some(self.response_bytes_max)),
         ] {
             if limit == Some(0) {
                 return Err(PolicyError::Zero { what });
             }
         }
-        match (self.lease, self.retention) {
-            (Some(lease), Some(retention)) if lease > retention => {
-                Err(PolicyError::LeaseAboveRetention { lease, retention })
-            }
-            _ => Ok(()),
+        let (lease, retention) = (self.lease_span(), self.retention_span());
+        if duration_ms_up(retention) <= duration_ms_up(lease) {
+            return Err(PolicyError::RetentionWithinLease { lease, retention });
         }
+        Ok(())
     }
 }
 
@@ -248,11 +252,11 @@ pub enum PolicyError {
         /// Which one.
         what: &'static str,
     },
-    /// A claim could outlive the answer of the operation.
-    LeaseAboveRetention {
-        /// The lease that was given.
+    /// A duplicate that waits for a claim could find its answer gone.
+    RetentionWithinLease {
+        /// The lease in force.
         lease: Duration,
-        /// The retention that was given.
+        /// The retention in force.
         retention: Duration,
     },
 }
@@ -261,10 +265,10 @@ impl fmt::Display for PolicyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Zero { what } => write!(f, "the {what} is zero; give a value above zero"),
-            Self::LeaseAboveRetention { lease, retention } => write!(
+            Self::RetentionWithinLease { lease, retention } => write!(
                 f,
-                "the lease ({lease:?}) is longer than the retention ({retention:?}); \
-                 shorten the lease or keep answers longer"
+                "the retention ({retention:?}) is not longer than the lease ({lease:?}); keep \
+                 answers longer or shorten the lease"
             ),
         }
     }

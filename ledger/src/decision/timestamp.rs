@@ -53,7 +53,7 @@ impl Timestamp {
 }
 
 /// Whole milliseconds of a span, rounded up, so that a span above zero never becomes none.
-fn duration_ms_up(span: Duration) -> u64 {
+pub(super) fn duration_ms_up(span: Duration) -> u64 {
     let nanos_left = span.subsec_nanos() % 1_000_000;
     let whole = span.as_millis() + u128::from(nanos_left > 0);
     u64::try_from(whole).unwrap_or(u64::MAX)

@@ -16,6 +16,7 @@ use crate::operation::claim::{Claim, remove_if, store_completion};
 use crate::operation::noted::note_ending;
 use crate::operation::refusal::EndingError;
 use crate::operation::replay::Replay;
+use crate::operation::write_txn::{TicketIn, WriteTxn};
 use crate::store::engine::Engine;
 use crate::store::group_commit::Patience;
 use crate::store::write_store::WriteStore;
@@ -222,6 +223,22 @@ impl Ticket {
             response: None,
             error,
         })
+    }
+
+    /// The same ticket, to be ended in a transaction of the caller's own.
+    ///
+    /// # Errors
+    ///
+    /// [`TicketError`] with the ticket, for the transaction of another ledger.
+    pub fn within<'t, 'l>(self, txn: &'t WriteTxn<'l>) -> Result<TicketIn<'t, 'l>, TicketError> {
+        match txn.check_engine(&self.0.engine) {
+            Ok(()) => Ok(TicketIn::new(txn, self.0.placed, self.0.seen)),
+            Err(error) => Err(TicketError {
+                ticket: self,
+                response: None,
+                error: error.into(),
+            }),
+        }
     }
 
     /// What a batch has to know to end the ticket.

@@ -247,11 +247,7 @@ impl<'l> WriteTxn<'l> {
                 work,
             } => {
                 let seen = Seen::of(record, overdue, work);
-                BeginIn::Interrupted(TicketIn {
-                    txn: self,
-                    placed,
-                    seen,
-                })
+                BeginIn::Interrupted(TicketIn::new(self, placed, seen))
             }
             Begun::InProgress { retry_after, .. } => {
                 BeginIn::Refused(Refusal::InProgress { retry_after })
@@ -592,6 +588,10 @@ pub struct TicketIn<'t, 'l> {
 }
 
 impl<'t, 'l> TicketIn<'t, 'l> {
+    pub(crate) const fn new(txn: &'t WriteTxn<'l>, placed: Placed, seen: Seen) -> Self {
+        Self { txn, placed, seen }
+    }
+
     /// The fence of the interrupted claim.
     pub const fn fence(&self) -> Fence {
         self.seen.claim.fence

@@ -19,6 +19,8 @@ use super::stdin::Stdin;
 use super::verdict::Reading;
 
 const LEASE_DEFAULT: Duration = Duration::from_secs(60 * 60);
+/// A claim ends before its answer would.
+const MILLISECOND: Duration = Duration::from_millis(1);
 /// The longest program name that is stored; more of it tells nobody anything.
 const PROGRAM_CHARS_MAX: usize = 60;
 
@@ -113,13 +115,13 @@ fn policy_of(arguments: &PolicyArguments) -> Result<Policy, Failure> {
     if let Some(retention) = arguments.retention {
         policy = policy.retention(retention);
     }
-    // Before the lease bends to it, a retention of zero is named as what it is.
+    // Before the lease bends to it, a retention of zero or one millisecond is named as what it is.
     policy
         .check()
         .map_err(|error| Failure::usage(error.to_string()))?;
     policy = policy.lease(match (arguments.lease, arguments.retention) {
         (Some(lease), _) => lease,
-        (None, Some(retention)) => LEASE_DEFAULT.min(retention),
+        (None, Some(retention)) => LEASE_DEFAULT.min(retention.saturating_sub(MILLISECOND)),
         (None, None) => LEASE_DEFAULT,
     });
     policy = policy.on_interrupted(match arguments.on_interrupted {
@@ -154,16 +156,21 @@ mod tests {
     #[test]
     fn defaults_bend_and_given_values_do_not() {
         const HOUR_S: u64 = 3_600;
-        for (lease, retention, lease_s, retention_s) in [
-            (None, None, HOUR_S, 24 * HOUR_S),
-            (None, Some(60), 60, 60),
-            (Some(48 * HOUR_S), None, 48 * HOUR_S, 48 * HOUR_S),
-            (Some(60), Some(60), 60, 60),
+        let span = Duration::from_secs;
+        for (lease, retention, in_force) in [
+            (None, None, (span(HOUR_S), span(24 * HOUR_S))),
+            (None, Some(60), (Duration::from_millis(59_999), span(60))),
+            (
+                Some(48 * HOUR_S),
+                None,
+                (span(48 * HOUR_S), span(48 * HOUR_S) + MILLISECOND),
+            ),
+            (Some(59), Some(60), (span(59), span(60))),
         ] {
             let policy = policy(lease, retention).unwrap();
-            assert_eq!(policy.lease_span(), Duration::from_secs(lease_s));
-            assert_eq!(policy.retention_span(), Duration::from_secs(retention_s));
+            assert_eq!((policy.lease_span(), policy.retention_span()), in_force);
         }
+        assert!(policy(Some(60), Some(60)).is_err());
         assert!(policy(Some(61), Some(60)).is_err());
         assert!(policy(Some(0), None).is_err());
         assert!(policy(None, Some(0)).is_err());
