@@ -1,5 +1,6 @@
 //! What can go wrong, and what is then true on disk.
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -402,15 +403,44 @@ impl fmt::Display for Invalid {
     }
 }
 
+/// An error says its cause itself, as most programs print one line; its source is what lies below
+/// that, so a program that prints the whole chain says nothing twice. The same holds for every
+/// error here that carries another one.
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Storage(cause) | Self::CommitUnknown(cause) | Self::FileDamaged(cause) => {
-                Some(&*cause.0)
+                cause.source()
             }
             _ => None,
         }
     }
+}
+
+impl std::error::Error for Cause {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
+impl std::error::Error for Invalid {}
+
+/// What lies below the error of a caller's closure, whose own text is said already. The type need
+/// be no error (a `Box<dyn Error>` is none, nor is `anyhow::Error`), so it is known for these
+/// alone.
+pub(crate) fn source_of_own<E: 'static>(error: &E) -> Option<&(dyn std::error::Error + 'static)> {
+    use std::error::Error as StdError;
+    let error: &dyn Any = error;
+    if let Some(error) = error.downcast_ref::<Box<dyn StdError + Send + Sync>>() {
+        return error.source();
+    }
+    if let Some(error) = error.downcast_ref::<Box<dyn StdError>>() {
+        return error.source();
+    }
+    if let Some(error) = error.downcast_ref::<io::Error>() {
+        return error.source();
+    }
+    error.downcast_ref::<Error>().and_then(StdError::source)
 }
 
 impl From<KeyError> for Error {

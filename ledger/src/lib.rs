@@ -82,6 +82,8 @@ mod care;
 #[cfg(feature = "redb")]
 mod clock;
 #[cfg(feature = "redb")]
+mod conversions;
+#[cfg(feature = "redb")]
 mod dedup;
 #[cfg(feature = "redb")]
 mod error;
@@ -126,7 +128,7 @@ mod versioned;
 pub use decision::{
     Checkpoint, Expected, Fence, Fingerprint, FingerprintAlgorithm, FingerprintHasher, Key,
     KeyError, Namespace, OnInterrupted, Policy, PolicyError, Response, ResponseKind, Scope,
-    Timekeeper, Timestamp, Version,
+    TimeTextError, Timekeeper, Timestamp, Version,
 };
 
 /// Time: what is read of clocks, and what the ledger makes of it.

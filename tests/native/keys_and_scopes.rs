@@ -1,8 +1,14 @@
 //! What makes two requests one operation: namespace, key, scope; and what they ask for.
 
-use idempotency_ledger::{Begin, Fingerprint, Key, Ledger, Namespace, Refusal};
-use idempotency_tests::{Expect, PAYMENTS, asked, begin, in_memory, key};
-use serde::Serialize;
+use std::time::SystemTime;
+
+use idempotency_ledger::{
+    Begin, Fence, Fingerprint, Key, KeyError, Ledger, Namespace, Policy, Refusal, Timestamp,
+    Version,
+};
+use idempotency_tests::{Expect, PAYMENTS, START, asked, begin, in_memory, key};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 const REFUNDS: Namespace = Namespace::new("refunds");
 
@@ -223,4 +229,86 @@ fn generated_keys_carry_a_time_and_differ() {
     assert_ne!(one, other);
     assert!(one.time().is_some());
     assert_eq!(one.as_str().parse::<Key>(), Ok(one));
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Row {
+    key: Key,
+    fence: Fence,
+    version: Version,
+    at: Timestamp,
+}
+
+#[test]
+fn keys_fences_versions_and_times_are_what_applications_have() {
+    let uuid = Uuid::from_u128(0x017f_22e2_79b0_7cc3_98c4_dc0c_0c07_398f);
+    let key = Key::from(uuid);
+    assert_eq!(key.as_ref(), "017f22e2-79b0-7cc3-98c4-dc0c0c07398f");
+    assert_eq!(Key::try_from(key.as_str()), Ok(key.clone()));
+    assert_eq!(Key::try_from(""), Err(KeyError::Empty));
+
+    let row = Row {
+        key,
+        fence: Fence::from_stored(7),
+        version: Version::from_stored(8),
+        at: START,
+    };
+    let json = serde_json::to_value(&row).expect("encodes");
+    let written = serde_json::json!({
+        "key": "017f22e2-79b0-7cc3-98c4-dc0c0c07398f", "fence": 7, "version": 8,
+        "at": 1_767_225_600_000_u64,
+    });
+    assert_eq!(json, written);
+    assert_eq!(serde_json::from_value::<Row>(json).expect("decodes"), row);
+    let bad = serde_json::from_value::<Key>(serde_json::json!("\u{7}"));
+    assert!(
+        bad.expect_err("a control character")
+            .to_string()
+            .contains("control")
+    );
+    assert_eq!(Timestamp::from(SystemTime::from(START)), START);
+}
+
+#[test]
+fn a_uuid_in_upper_case_is_the_same_key_only_where_the_policy_says_so() {
+    let (ledger, _) = in_memory();
+    let (upper, lower) = (
+        key("017F22E2-79B0-7CC3-98C4-DC0C0C07398F"),
+        key("017f22e2-79b0-7cc3-98c4-dc0c0c07398f"),
+    );
+    let folding = Namespace::new("folding").policy(Policy::DEFAULT.ignore_uuid_case());
+    let begin = |namespace: &Namespace, key: &Key| {
+        let request = ledger.operation(namespace.clone(), key, asked());
+        request.begin().expect("works")
+    };
+    begin(&PAYMENTS, &upper)
+        .fresh()
+        .complete("upper")
+        .expect("stored");
+    begin(&PAYMENTS, &lower)
+        .fresh()
+        .complete("lower")
+        .expect("stored");
+
+    let claim = begin(&folding, &upper).fresh();
+    assert_eq!(claim.key(), &lower);
+    let child = claim.child_key("bank");
+    drop(claim);
+    let ticket = begin(&folding, &lower).interrupted();
+    assert_eq!(ticket.child_key("bank"), child);
+    ticket.complete("once").expect("stored");
+    assert_eq!(begin(&folding, &upper).replay().response().bytes(), b"once");
+    for key in [&upper, &lower] {
+        let seen = ledger.record(folding.clone(), key).peek().expect("reads");
+        assert_eq!(seen.expect("there").key(), &lower);
+    }
+    // What is no UUID is compared byte for byte.
+    begin(&folding, &key("Order-17"))
+        .fresh()
+        .complete("A")
+        .expect("stored");
+    begin(&folding, &key("order-17"))
+        .fresh()
+        .complete("B")
+        .expect("stored");
 }

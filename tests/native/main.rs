@@ -11,6 +11,7 @@ mod child;
 mod claims;
 mod counters;
 mod damage;
+mod errors;
 mod events;
 mod faults;
 mod flipped_bits;

@@ -108,6 +108,7 @@ impl From<ResolveRefusal> for Resolved {
 
 impl RecordHandle {
     pub(crate) fn new(engine: Arc<Engine>, namespace: Namespace, key: Key) -> Self {
+        let key = namespace.current_policy().stored_key(key);
         Self {
             engine,
             namespace,

@@ -42,6 +42,8 @@ impl fmt::Display for EndingRefusal {
     }
 }
 
+impl core::error::Error for EndingRefusal {}
+
 /// What a new claim is made of.
 #[derive(Clone, Debug)]
 pub struct NewClaim {

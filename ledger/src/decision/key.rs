@@ -67,26 +67,41 @@ impl Key {
     /// ```
     #[must_use]
     pub fn time(&self) -> Option<Timestamp> {
-        let bytes = self.0.as_bytes();
-        if bytes.len() != 36 {
+        if !self.is_uuid() {
             return None;
         }
-        let mut unix_ms = 0_u64;
-        for (at, &byte) in bytes.iter().enumerate() {
-            if matches!(at, 8 | 13 | 18 | 23) {
-                if byte != b'-' {
-                    return None;
-                }
-                continue;
-            }
-            let digit = char::from(byte).to_digit(16)?;
-            if at < 13 {
-                unix_ms = unix_ms << 4 | u64::from(digit);
-            }
-        }
+        let bytes = self.0.as_bytes();
+        let digits = bytes[..13].iter().filter(|&&byte| byte != b'-');
+        let unix_ms = digits.fold(0_u64, |unix_ms, &byte| {
+            unix_ms << 4 | u64::from(char::from(byte).to_digit(16).unwrap_or_default())
+        });
         let version_7 = bytes[14] == b'7';
         let variant_rfc = matches!(bytes[19], b'8' | b'9' | b'a' | b'b' | b'A' | b'B');
         (version_7 && variant_rfc).then(|| Timestamp::from_unix_ms(unix_ms))
+    }
+}
+
+impl Key {
+    /// Whether it is a UUID in its 36-character form.
+    fn is_uuid(&self) -> bool {
+        let is_right = |(at, byte): (usize, &u8)| match at {
+            8 | 13 | 18 | 23 => *byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        };
+        self.0.len() == 36
+            && self
+                .0
+                .bytes()
+                .enumerate()
+                .all(|(at, byte)| is_right((at, &byte)))
+    }
+
+    /// The same key in lower case if it is a UUID, whose digits mean the same in both.
+    pub(crate) fn with_uuid_in_lower_case(mut self) -> Self {
+        if self.is_uuid() {
+            self.0.make_ascii_lowercase();
+        }
+        self
     }
 }
 
@@ -120,6 +135,28 @@ impl FromStr for Key {
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
         Self::new(text)
+    }
+}
+
+impl TryFrom<&str> for Key {
+    type Error = KeyError;
+
+    fn try_from(text: &str) -> Result<Self, KeyError> {
+        Self::new(text)
+    }
+}
+
+impl TryFrom<String> for Key {
+    type Error = KeyError;
+
+    fn try_from(text: String) -> Result<Self, KeyError> {
+        Self::new(text)
+    }
+}
+
+impl AsRef<str> for Key {
+    fn as_ref(&self) -> &str {
+        self.as_str()
     }
 }
 

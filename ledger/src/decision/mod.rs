@@ -46,5 +46,5 @@ pub use timekeeper::{
     BootId, BootTime, ClockMark, ClockReading, ClockState, LEAP_BELIEVED_AFTER, LEAP_MIN, Leap,
     TimeReading, Timekeeper,
 };
-pub use timestamp::Timestamp;
+pub use timestamp::{TimeTextError, Timestamp};
 pub use version::{Expected, Version};

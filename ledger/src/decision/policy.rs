@@ -3,6 +3,7 @@
 use core::fmt;
 use core::time::Duration;
 
+use super::Key;
 use super::timestamp::duration_ms_up;
 
 const LEASE_DEFAULT: Duration = Duration::from_secs(60);
@@ -64,6 +65,7 @@ pub struct Policy {
     bytes_max: Option<u64>,
     stale_keys_refused: bool,
     forget_interrupted_after: Option<Duration>,
+    uuid_case_ignored: bool,
 }
 
 impl Policy {
@@ -78,6 +80,7 @@ impl Policy {
         bytes_max: None,
         stale_keys_refused: false,
         forget_interrupted_after: None,
+        uuid_case_ignored: false,
     };
 
     /// How long a claim may run before it counts as interrupted. Default 60 s.
@@ -134,6 +137,29 @@ impl Policy {
     /// never, somebody decides.
     pub const fn forget_interrupted_after(mut self, span: Duration) -> Self {
         self.forget_interrupted_after = Some(span);
+        self
+    }
+
+    /// Takes a UUID in upper case and the same one in lower case for one key, stored in lower case.
+    /// For clients that write them in either way. Choose it before the first key: one that is
+    /// stored in upper case is not found any more. Default: keys are compared byte for byte.
+    ///
+    /// ```
+    /// # use idempotency_ledger::*;
+    /// # let ledger = Ledger::in_memory()?;
+    /// # let asked = Fingerprint::of(["pay", "25"]);
+    /// const PAYMENTS: Namespace =
+    ///     Namespace::new("payments").policy(Policy::DEFAULT.ignore_uuid_case());
+    ///
+    /// let upper = Key::new("017F22E2-79B0-7CC3-98C4-DC0C0C07398F")?;
+    /// let lower = Key::new("017f22e2-79b0-7cc3-98c4-dc0c0c07398f")?;
+    /// ledger.operation(PAYMENTS, &upper, asked).run(|_| Ok::<_, Error>(25_u64))?;
+    /// let retry = ledger.operation(PAYMENTS, &lower, asked).run(|_| Ok::<_, Error>(0_u64))?;
+    /// assert_eq!(retry.into_inner(), 25);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub const fn ignore_uuid_case(mut self) -> Self {
+        self.uuid_case_ignored = true;
         self
     }
 
@@ -197,6 +223,22 @@ impl Policy {
     #[must_use]
     pub const fn interrupted_retention(&self) -> Option<Duration> {
         self.forget_interrupted_after
+    }
+
+    /// Whether a UUID is the same key in upper and in lower case.
+    #[must_use]
+    pub const fn ignores_uuid_case(&self) -> bool {
+        self.uuid_case_ignored
+    }
+
+    /// The key that a client's key is stored as.
+    #[must_use]
+    pub fn stored_key(&self, key: Key) -> Key {
+        if self.uuid_case_ignored {
+            key.with_uuid_in_lower_case()
+        } else {
+            key
+        }
     }
 
     /// Checks that the policy can be kept.

@@ -3,6 +3,8 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use core::num::ParseIntError;
+use core::str::FromStr;
 use core::time::Duration;
 
 use super::{Fingerprint, Policy, Response, Timestamp};
@@ -18,6 +20,7 @@ use super::{Fingerprint, Policy, Response, Timestamp};
 ///
 /// assert!(Fence::from_stored(7) < Fence::from_stored(8));
 /// assert_eq!(Fence::from_stored(7).to_string(), "7");
+/// assert_eq!(Fence::try_from("7"), Ok(Fence::from_stored(7)));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Fence(u64);
@@ -33,6 +36,22 @@ impl Fence {
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0
+    }
+}
+
+impl FromStr for Fence {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIntError> {
+        text.parse().map(Self)
+    }
+}
+
+impl TryFrom<&str> for Fence {
+    type Error = ParseIntError;
+
+    fn try_from(text: &str) -> Result<Self, ParseIntError> {
+        text.parse()
     }
 }
 

@@ -1,6 +1,7 @@
 //! A point in time that can be stored: Unix milliseconds.
 
 use core::fmt;
+use core::str::FromStr;
 use core::time::Duration;
 
 /// A point in time: milliseconds since 1970-01-01 00:00 UTC.
@@ -12,6 +13,7 @@ use core::time::Duration;
 /// let at = Timestamp::from_unix_ms(1_700_000_000_123);
 /// assert_eq!(at.to_string(), "2023-11-14T22:13:20.123Z");
 /// assert_eq!(at.saturating_add(Duration::from_secs(1)).unix_ms(), 1_700_000_001_123);
+/// assert_eq!(Timestamp::try_from("2023-11-14T22:13:20.123Z"), Ok(at));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(u64);
@@ -93,6 +95,98 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// Why a text is no point in time.
+///
+/// ```
+/// use idempotency_ledger::{TimeTextError, Timestamp};
+///
+/// assert_eq!(Timestamp::try_from("tomorrow"), Err(TimeTextError));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeTextError;
+
+impl fmt::Display for TimeTextError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("it is no time from 1970 on in UTC; write it as 2023-11-14T22:13:20.123Z")
+    }
+}
+
+impl core::error::Error for TimeTextError {}
+
+/// RFC 3339 in UTC, as it is displayed; a fraction may have any digits or be missing, and counts in
+/// whole milliseconds.
+impl FromStr for Timestamp {
+    type Err = TimeTextError;
+
+    fn from_str(text: &str) -> Result<Self, TimeTextError> {
+        parse(text).ok_or(TimeTextError)
+    }
+}
+
+impl TryFrom<&str> for Timestamp {
+    type Error = TimeTextError;
+
+    fn try_from(text: &str) -> Result<Self, TimeTextError> {
+        text.parse()
+    }
+}
+
+/// By the inverse of the method that displays it.
+fn parse(text: &str) -> Option<Timestamp> {
+    let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
+    let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
+    let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
+    let [hour, minute, second] = numbers(time, ':', [2, 2, 2])?;
+    let are_digits = fraction.bytes().all(|byte| byte.is_ascii_digit());
+    let in_range = (1970..=9999).contains(&year)
+        && (1..=12).contains(&month)
+        && (1..=days_of(year, month)).contains(&day)
+        && hour < 24
+        && minute < 60
+        && second < 60;
+    if !in_range || fraction.is_empty() || !are_digits {
+        return None;
+    }
+    let thousandths = fraction.bytes().chain([b'0'; 3]).take(3);
+    let ms = thousandths.fold(0, |ms, digit| ms * 10 + u64::from(digit - b'0'));
+    // Years from March on, so that the day of a leap year is the last one.
+    let (year, month_from_march) = match month {
+        1 | 2 => (year - 1, month + 9),
+        _ => (year, month - 3),
+    };
+    let (era, year_of_era) = (year / 400, year % 400);
+    let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    let days = (era * 146_097 + day_of_era).checked_sub(719_468)?;
+    let seconds = (hour * 60 + minute) * 60 + second;
+    Some(Timestamp(days * 86_400_000 + seconds * 1_000 + ms))
+}
+
+/// Three numbers of so many digits each.
+fn numbers(text: &str, between: char, digits: [usize; 3]) -> Option<[u64; 3]> {
+    let mut parts = text.split(between);
+    let mut found = [0; 3];
+    for (number, digits) in found.iter_mut().zip(digits) {
+        let part = parts.next()?;
+        let are_digits = part.bytes().all(|byte| byte.is_ascii_digit());
+        *number = part
+            .parse()
+            .ok()
+            .filter(|_| part.len() == digits && are_digits)?;
+    }
+    parts.next().is_none().then_some(found)
+}
+
+const fn days_of(year: u64, month: u64) -> u64 {
+    let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    match month {
+        2 if is_leap => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,7 +201,40 @@ mod tests {
             (4_107_542_399_999, "2100-02-28T23:59:59.999Z"),
             (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
         ] {
-            assert_eq!(Timestamp::from_unix_ms(unix_ms).to_string(), text);
+            let time = Timestamp::from_unix_ms(unix_ms);
+            assert_eq!(time.to_string(), text);
+            assert_eq!(Timestamp::try_from(text), Ok(time));
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_no_time_in_utc_is_refused() {
+        for text in [
+            "",
+            "2023-11-14",
+            "2023-11-14T22:13:20",
+            "2023-11-14T22:13:20.Z",
+            "2023-11-14T22:13:20.1+00:00",
+            "2023-02-29T00:00:00Z",
+            "2023-13-01T00:00:00Z",
+            "2023-11-14T24:00:00Z",
+            "1969-12-31T23:59:59Z",
+            "+023-11-14T22:13:20Z",
+            "2023-11-14-01T22:13:20Z",
+        ] {
+            assert_eq!(Timestamp::try_from(text), Err(TimeTextError), "{text}");
+        }
+        for text in ["2023-11-14T22:13:20.1Z", "2023-11-14T22:13:20.1009Z"] {
+            let time = Timestamp::from_unix_ms(1_700_000_000_100);
+            assert_eq!(Timestamp::try_from(text), Ok(time), "{text}");
+        }
+    }
+
+    #[test]
+    fn each_day_for_eight_hundred_years_is_read_as_it_is_written() {
+        for day in 0..800 * 366 {
+            let time = Timestamp::from_unix_ms(day * 86_400_000 + 1);
+            assert_eq!(time.to_string().parse(), Ok(time));
         }
     }
 

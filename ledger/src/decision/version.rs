@@ -1,6 +1,8 @@
 //! Versions of values, and when a write that expects one may happen.
 
 use core::fmt;
+use core::num::ParseIntError;
+use core::str::FromStr;
 
 use super::Fence;
 
@@ -12,6 +14,7 @@ use super::Fence;
 ///
 /// assert!(Version::from_stored(7) < Version::from_stored(8));
 /// assert_eq!(Version::from_stored(7).to_string(), "7");
+/// assert_eq!(Version::try_from("7"), Ok(Version::from_stored(7)));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(u64);
@@ -33,6 +36,22 @@ impl Version {
 impl From<Fence> for Version {
     fn from(fence: Fence) -> Self {
         Self(fence.get())
+    }
+}
+
+impl FromStr for Version {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIntError> {
+        text.parse().map(Self)
+    }
+}
+
+impl TryFrom<&str> for Version {
+    type Error = ParseIntError;
+
+    fn try_from(text: &str) -> Result<Self, ParseIntError> {
+        text.parse()
     }
 }
 

@@ -52,7 +52,8 @@ impl<E: fmt::Display> fmt::Display for TransactError<E> {
     }
 }
 
-impl<E: std::error::Error + 'static> std::error::Error for TransactError<E> {}
+/// Whatever the closure fails with, as for [`RunError`](crate::RunError).
+impl<E: fmt::Debug + fmt::Display> std::error::Error for TransactError<E> {}
 
 impl Keyed {
     /// The key, where one was sent.

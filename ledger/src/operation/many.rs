@@ -130,7 +130,7 @@ impl fmt::Display for CompleteAllError {
 
 impl std::error::Error for CompleteAllError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
+        self.error.source()
     }
 }
 

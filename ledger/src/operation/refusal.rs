@@ -150,7 +150,7 @@ impl fmt::Display for EndingError {
 impl std::error::Error for EndingError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Ledger(error) => Some(error),
+            Self::Ledger(error) => error.source(),
             _ => None,
         }
     }
@@ -208,7 +208,7 @@ impl fmt::Display for CompleteError {
 
 impl std::error::Error for CompleteError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
+        self.error.source()
     }
 }
 
@@ -244,6 +244,6 @@ impl fmt::Display for ReleaseError {
 
 impl std::error::Error for ReleaseError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
+        self.error.source()
     }
 }

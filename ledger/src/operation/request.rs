@@ -109,6 +109,7 @@ impl Request {
         key: Key,
         fingerprint: Fingerprint,
     ) -> Self {
+        let key = namespace.current_policy().stored_key(key);
         let asked = Asked {
             namespace,
             key,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::decision::{Checkpoint, Fence, Key, Response, Timestamp};
-use crate::error::Error;
+use crate::error::{Error, source_of_own};
 use crate::operation::claim::Claim;
 use crate::operation::refusal::{CompleteError, EndingError, Refusal};
 use crate::operation::replay::Replay;
@@ -285,29 +285,82 @@ impl<E: fmt::Display, T> fmt::Display for RunError<E, T> {
                  happened; find out, then end the ticket",
                 ticket.fence()
             ),
-            Self::Operation(error) => fmt::Display::fmt(error, f),
-            Self::Complete(unstored) => write!(
-                f,
-                "the operation succeeded, but its value was not stored: {}",
-                unstored.error
-            ),
-            Self::Undecodable(undecodable) => write!(
-                f,
-                "the stored answer is no {:?}: {}; it is unchanged, read it in `migrate`",
-                undecodable.expected, undecodable.reason
-            ),
+            // In full: of anyhow's errors that is the whole chain.
+            Self::Operation(error) => write!(f, "{error:#}"),
+            Self::Complete(unstored) => fmt::Display::fmt(unstored, f),
+            Self::Undecodable(undecodable) => fmt::Display::fmt(undecodable, f),
             Self::Ledger(error) => fmt::Display::fmt(error, f),
         }
     }
 }
 
-impl<E: std::error::Error + 'static, T: fmt::Debug> std::error::Error for RunError<E, T> {
+impl<T> fmt::Display for Unstored<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the operation succeeded, but its value was not stored: {}",
+            self.error
+        )
+    }
+}
+
+impl<T: fmt::Debug> std::error::Error for Unstored<T> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
+}
+
+impl fmt::Display for Undecodable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the stored answer is no {:?}: {}; it is unchanged, read it in `migrate`",
+            self.expected, self.reason
+        )
+    }
+}
+
+impl std::error::Error for Undecodable {}
+
+/// Whatever the closure fails with, also a `Box<dyn Error>`, an `anyhow::Error` or a text: those
+/// are no errors for the compiler, so nothing more than `Display` is asked for. The sources of an
+/// error type of your own are those of [`RunError::Operation`]'s value, and
+/// [`RunError::into_boxed`] keeps them in the chain.
+impl<E: fmt::Debug + fmt::Display + 'static, T: fmt::Debug> std::error::Error for RunError<E, T> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Operation(error) => Some(error),
-            Self::Complete(unstored) => Some(&unstored.error),
-            Self::Ledger(error) => Some(error),
+            Self::Operation(error) => source_of_own(error),
+            Self::Complete(unstored) => unstored.source(),
+            Self::Ledger(error) => error.source(),
             Self::Refused(_) | Self::Interrupted(_) | Self::Undecodable(_) => None,
+        }
+    }
+}
+
+impl<E, T> RunError<E, T>
+where
+    E: Into<Box<dyn std::error::Error + Send + Sync>> + fmt::Debug + fmt::Display + Send + Sync,
+    E: 'static,
+    T: fmt::Debug + Send + Sync + 'static,
+{
+    /// The closure's own error as it is, with its sources; any other boxed.
+    ///
+    /// ```
+    /// # use idempotency_ledger::*;
+    /// # const PAYMENTS: Namespace = Namespace::new("payments");
+    /// # let ledger = Ledger::in_memory()?;
+    /// # let key = Key::new("order-17")?;
+    /// # let asked = Fingerprint::of(["pay", "25"]);
+    /// let timeout = std::io::Error::from(std::io::ErrorKind::TimedOut);
+    /// let failed = ledger.operation(PAYMENTS, &key, asked).run(|_| Err::<u64, _>(timeout));
+    /// let boxed = failed.expect_err("it timed out").into_boxed();
+    /// assert!(boxed.is::<std::io::Error>());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn into_boxed(self) -> Box<dyn std::error::Error + Send + Sync> {
+        match self {
+            Self::Operation(error) => error.into(),
+            other => Box::new(other),
         }
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decision::Response;
 use crate::decision::{Checkpoint, Fence, Key, Timestamp};
-use crate::error::{Error, Invalid};
+use crate::error::{Error, Invalid, source_of_own};
 use crate::operation::claim::Claim;
 use crate::operation::refusal::EndingError;
 use crate::operation::request::{Begin, Request};
@@ -462,7 +462,8 @@ impl<E> StepError<E> {
 impl<E: fmt::Display> fmt::Display for StepError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Failed(error) => fmt::Display::fmt(error, f),
+            // In full: of anyhow's errors that is the whole chain.
+            Self::Failed(error) => write!(f, "{error:#}"),
             Self::OutOfOrder { expected, found } => write!(
                 f,
                 "the next step is {expected:?}, and the program asks for {found:?}; nothing was \
@@ -482,11 +483,12 @@ impl<E: fmt::Display> fmt::Display for StepError<E> {
     }
 }
 
-impl<E: std::error::Error + 'static> std::error::Error for StepError<E> {
+/// As for [`RunError`]: whatever a step fails with.
+impl<E: fmt::Debug + fmt::Display + 'static> std::error::Error for StepError<E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Failed(error) => Some(error),
-            Self::Ending(error) => Some(error),
+            Self::Failed(error) => source_of_own(error),
+            Self::Ending(error) => error.source(),
             Self::OutOfOrder { .. } | Self::Undecodable { .. } => None,
         }
     }

@@ -388,6 +388,6 @@ impl fmt::Display for TicketError {
 
 impl std::error::Error for TicketError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
+        self.error.source()
     }
 }

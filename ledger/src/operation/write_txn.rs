@@ -557,7 +557,7 @@ impl fmt::Display for CompleteInError<'_, '_> {
 
 impl std::error::Error for CompleteInError<'_, '_> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
+        self.error.source()
     }
 }
 
