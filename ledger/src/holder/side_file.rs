@@ -1,9 +1,10 @@
 //! The side file of a ledger: operating-system locks that show which claims live, and a note of
 //! what the ledger has reached.
 //!
-//! A claim of a shared ledger locks one byte of the side file, at its fence, before it commits, and unlocks it when
-//! its guard ends, however it ends: the system frees the locks of a dead process. Others only
-//! query, so looking never disturbs. Nothing is stored under a lock; the bytes need not exist.
+//! A claim of a shared ledger locks one byte of the side file, at its fence, before it commits, and
+//! unlocks it when its guard ends, however it ends: the system frees the locks of a dead process.
+//! Others only query, so looking never disturbs. Nothing is stored under a lock; the bytes need not
+//! exist.
 //!
 //! The file is never unlinked: a second one under the same name would be a second set of locks.
 //! So a claim's record says by its random id in which side file its holder took a lock, and a free

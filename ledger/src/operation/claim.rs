@@ -357,8 +357,8 @@ impl Claim {
             .claims
             .side_file()
             .ok_or(Error::Unsupported {
-                reason: "a run lock lies in the side file, which this ledger does not have; open it \
-                         by the name of its file",
+                reason: "a run lock lies in the side file, which this ledger does not have; open \
+                         it by the name of its file",
             })?;
         side.run_lock(self.0.fence).map_err(Error::io)
     }

@@ -103,7 +103,7 @@ pub(crate) enum Action {
     Man(ManArguments),
     /// Confirm that the machine's clock is right after it leapt, or take the ledger's time back to it
     ConfirmClock(ConfirmClockArguments),
-    /// Accept that the file is older than what was seen before, as after restoring a backup, or gone
+    /// Accept that the file is gone, or older than what was seen, as after restoring a backup
     AcceptRollback,
 }
 
