@@ -101,6 +101,8 @@ mod holder;
 #[cfg(feature = "tower")]
 pub mod http;
 #[cfg(feature = "redb")]
+mod json_exact;
+#[cfg(feature = "redb")]
 mod ledger;
 #[cfg(feature = "metrics")]
 #[path = "events/metered.rs"]
@@ -122,6 +124,8 @@ mod traced;
 #[cfg(all(feature = "redb", not(feature = "tracing")))]
 #[path = "events/untraced.rs"]
 mod traced;
+#[cfg(feature = "redb")]
+mod unambiguous_json;
 #[cfg(feature = "redb")]
 mod versioned;
 

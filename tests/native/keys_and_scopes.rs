@@ -198,6 +198,54 @@ fn a_json_fingerprint_ignores_the_order_of_members_and_not_that_of_arrays() {
 }
 
 #[test]
+fn numbers_that_differ_have_two_fingerprints_or_none() {
+    let json = |number: u128| Fingerprint::json(&number).expect("JSON");
+    let wei = 10_u128.pow(22);
+    for (one, other) in [(1 << 53, (1 << 53) + 1), (wei, wei + 1)] {
+        assert_ne!(json(one), json(other));
+        let texts = [one, other].map(|number| number.to_string());
+        let [one, other] = texts.map(|text| Fingerprint::json_text(text).expect("JSON"));
+        assert_ne!(one, other);
+    }
+    let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+    for (one, other) in [
+        ("123456789012.123456", "123456789012.123459"),
+        ("10000000000000000000000", "10000000000000000000001"),
+        ("9007199254740992.0", "9007199254740993.0"),
+    ] {
+        let [exact, exactly] = [one, other].map(|text| Fingerprint::json_text(text).expect("JSON"));
+        assert_ne!(exact, exactly);
+        // What has become a double is refused, wherever it is.
+        for text in [one, other] {
+            let member = value(&format!("{{\"a\":[{text}]}}"));
+            let refused = Fingerprint::json(&member).expect_err("it may stand for others");
+            assert!(refused.contains("json_text"), "{refused}");
+        }
+    }
+    let usual = value(r#"{"price":19.99,"count":3,"rate":0.000123,"big":18446744073709551615}"#);
+    let text = r#"{"big":18446744073709551615,"rate":1.23e-4,"count":3.0,"price":19.990}"#;
+    let text = Fingerprint::json_text(text).expect("JSON");
+    assert_eq!(Fingerprint::json(&usual).expect("JSON"), text);
+}
+
+#[test]
+fn a_retry_is_compared_under_the_algorithm_of_its_record() {
+    let (ledger, _) = in_memory();
+    let earlier = Fingerprint::json_in_doubles(&[25, 17]).expect("JSON");
+    begin_as(&ledger, PAYMENTS, "", earlier)
+        .fresh()
+        .complete("done")
+        .expect("stored");
+    let now = Fingerprint::json(&[25, 17]).expect("JSON");
+    let alone = begin_as(&ledger, PAYMENTS, "", now).refused();
+    assert_eq!(alone, Refusal::Mismatch);
+    let request = ledger
+        .operation(PAYMENTS, &key("k"), now)
+        .also_accept(earlier);
+    assert!(matches!(request.begin().expect("works"), Begin::Replay(_)));
+}
+
+#[test]
 fn what_is_no_json_has_no_fingerprint() {
     assert!(Fingerprint::json(&f64::NAN).is_err());
     let map = std::collections::BTreeMap::from([((1, 2), 3)]);

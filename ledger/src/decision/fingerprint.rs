@@ -13,8 +13,12 @@ pub enum FingerprintAlgorithm {
     None,
     /// SHA-256 over parts, each behind its length as 8 bytes, little-endian.
     Parts,
-    /// SHA-256 over the RFC 8785 form of a JSON value.
+    /// SHA-256 over the RFC 8785 form of a JSON value, whose numbers are doubles.
     Json,
+    /// SHA-256 over a form of JSON that keeps numbers exactly as large as they are written.
+    JsonExact,
+    /// As `Parts`, of a request that came over HTTP: its answer is an HTTP answer.
+    Http,
 }
 
 impl FingerprintAlgorithm {
@@ -25,6 +29,8 @@ impl FingerprintAlgorithm {
             Self::None => 0,
             Self::Parts => 1,
             Self::Json => 2,
+            Self::JsonExact => 3,
+            Self::Http => 4,
         }
     }
 
@@ -35,6 +41,8 @@ impl FingerprintAlgorithm {
             0 => Some(Self::None),
             1 => Some(Self::Parts),
             2 => Some(Self::Json),
+            3 => Some(Self::JsonExact),
+            4 => Some(Self::Http),
             _ => None,
         }
     }
@@ -106,6 +114,8 @@ impl fmt::Display for Fingerprint {
             FingerprintAlgorithm::None => return f.write_str("none"),
             FingerprintAlgorithm::Parts => f.write_str("parts:")?,
             FingerprintAlgorithm::Json => f.write_str("json:")?,
+            FingerprintAlgorithm::JsonExact => f.write_str("json-exact:")?,
+            FingerprintAlgorithm::Http => f.write_str("http:")?,
         }
         self.digest
             .iter()

@@ -745,6 +745,8 @@ mod tests {
             FingerprintAlgorithm::None => "none",
             FingerprintAlgorithm::Parts => "parts",
             FingerprintAlgorithm::Json => "json",
+            FingerprintAlgorithm::JsonExact => "json-exact",
+            FingerprintAlgorithm::Http => "http",
         };
         let state = match &record.state {
             State::Claimed(claimed) => {

@@ -128,6 +128,7 @@ struct FingerprintsFile {
     algorithms: Algorithms,
     parts: Vec<PartsCase>,
     json: Vec<JsonCase>,
+    json_exact: Vec<JsonCase>,
 }
 
 #[derive(Deserialize)]
@@ -136,6 +137,9 @@ struct Algorithms {
     none: u8,
     parts: u8,
     json: u8,
+    #[serde(rename = "json-exact")]
+    json_exact: u8,
+    http: u8,
 }
 
 #[derive(Deserialize)]
@@ -178,13 +182,13 @@ fn fingerprints_of_parts_hash_each_length_and_part() {
 }
 
 #[test]
-fn fingerprints_of_json_hash_the_canonical_form() {
+fn fingerprints_of_json_in_doubles_hash_the_canonical_form() {
     let file: FingerprintsFile = load("fingerprints.json");
     assert_eq!(file.json.len(), 10);
     for case in &file.json {
         for text in case.same.iter().chain([&case.canonical]) {
             let value: serde_json::Value = serde_json::from_str(text).expect("JSON");
-            let made = Fingerprint::json(&value).expect("hashed");
+            let made = Fingerprint::json_in_doubles(&value).expect("hashed");
             assert_eq!(made.algorithm(), FingerprintAlgorithm::Json);
             assert_eq!(
                 made.digest().as_slice(),
@@ -197,18 +201,37 @@ fn fingerprints_of_json_hash_the_canonical_form() {
 }
 
 #[test]
+fn fingerprints_of_json_hash_numbers_as_they_are_written() {
+    let file: FingerprintsFile = load("fingerprints.json");
+    assert_eq!(file.json_exact.len(), 17);
+    let mut seen = Vec::new();
+    for case in &file.json_exact {
+        for text in case.same.iter().chain([&case.canonical]) {
+            let made = Fingerprint::json_text(text).expect("JSON");
+            assert_eq!(made.algorithm(), FingerprintAlgorithm::JsonExact);
+            let digest = made.digest().as_slice();
+            assert_eq!(digest, case.digest_hex.0, "{}: {text}", case.name);
+        }
+        assert!(!seen.contains(&case.digest_hex.0), "{} collides", case.name);
+        seen.push(case.digest_hex.0.clone());
+    }
+}
+
+#[test]
 fn algorithms_keep_their_numbers() {
     let file: FingerprintsFile = load("fingerprints.json");
     let numbers = [
         (FingerprintAlgorithm::None, file.algorithms.none),
         (FingerprintAlgorithm::Parts, file.algorithms.parts),
         (FingerprintAlgorithm::Json, file.algorithms.json),
+        (FingerprintAlgorithm::JsonExact, file.algorithms.json_exact),
+        (FingerprintAlgorithm::Http, file.algorithms.http),
     ];
     for (algorithm, number) in numbers {
         assert_eq!(algorithm.code(), number);
         assert_eq!(FingerprintAlgorithm::from_code(number), Some(algorithm));
     }
-    assert_eq!(FingerprintAlgorithm::from_code(3), None);
+    assert_eq!(FingerprintAlgorithm::from_code(5), None);
     assert_eq!(Fingerprint::NONE.algorithm(), FingerprintAlgorithm::None);
     assert_eq!(Fingerprint::NONE.digest(), &[0; 32]);
 }

@@ -67,6 +67,8 @@ enum Algorithm {
     None,
     Parts,
     Json,
+    JsonExact,
+    Http,
 }
 
 impl WrittenFingerprint {
@@ -75,6 +77,8 @@ impl WrittenFingerprint {
             Algorithm::None => FingerprintAlgorithm::None,
             Algorithm::Parts => FingerprintAlgorithm::Parts,
             Algorithm::Json => FingerprintAlgorithm::Json,
+            Algorithm::JsonExact => FingerprintAlgorithm::JsonExact,
+            Algorithm::Http => FingerprintAlgorithm::Http,
         };
         let digest = self.digest_hex.0.as_slice();
         Fingerprint::from_stored(algorithm, digest.try_into().expect("32 bytes"))
