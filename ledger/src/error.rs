@@ -149,6 +149,11 @@ pub enum Invalid {
         /// How many it may have.
         limit: u64,
     },
+    /// A response of a kind that no retry of the request could be sent.
+    Kind {
+        /// What is wrong.
+        reason: String,
+    },
     /// A value that does not come back from its bytes in any form, or a stored one of another type.
     Value {
         /// The schema of its type.
@@ -379,6 +384,11 @@ impl fmt::Display for Invalid {
                 f,
                 "the response has {bytes} bytes, the limit is {limit}; nothing was written; store \
                  a reference instead, or raise response_bytes_max"
+            ),
+            Self::Kind { reason } => write!(
+                f,
+                "the response cannot answer a request over HTTP: {reason}; nothing was written; \
+                 make it of an HttpAnswer, or with `idem resolve --http STATUS --body FILE`"
             ),
             Self::Value { schema, reason } => write!(
                 f,

@@ -117,6 +117,8 @@ mod outbox;
 #[cfg(feature = "redb")]
 mod store;
 #[cfg(feature = "redb")]
+mod stored_http;
+#[cfg(feature = "redb")]
 mod table_record;
 #[cfg(feature = "tracing")]
 #[path = "events/traced.rs"]

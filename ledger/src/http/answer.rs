@@ -1,16 +1,15 @@
 //! An HTTP answer as it is stored: status, the headers that count, body.
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{
+    CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, SET_COOKIE,
+};
 use http::{Response, StatusCode};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::IDEMPOTENCY_REPLAYED;
-use crate::decision::{Response as Stored, ResponseKind};
-use crate::store::codec;
-
-/// Says in which form an answer is stored.
-const FORM: &str = "idempotency-ledger/http/1";
+use crate::decision::Response as Stored;
+use crate::stored_http::StoredHttp;
 
 /// An answer with its body as bytes: what a handler returns from
 /// [`Keyed::transact`](super::Keyed::transact), and what is stored and replayed.
@@ -27,14 +26,6 @@ pub struct HttpAnswer {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
-}
-
-#[derive(Serialize, Deserialize)]
-struct StoredAnswer {
-    form: String,
-    status: u16,
-    headers: Vec<(String, Vec<u8>)>,
-    body: Vec<u8>,
 }
 
 impl HttpAnswer {
@@ -97,6 +88,7 @@ impl HttpAnswer {
         &self.body
     }
 
+    /// What a handler's response is as an answer. Extensions are not kept.
     pub(super) const fn of_parts(status: StatusCode, headers: HeaderMap, body: Bytes) -> Self {
         Self {
             status,
@@ -108,28 +100,24 @@ impl HttpAnswer {
     /// The answer as the ledger stores it, with the headers that are allowed, and the one without
     /// which nobody can read its bytes.
     pub(super) fn stored(&self, allowed: &[HeaderName]) -> Stored {
-        let headers = self.headers.iter();
-        let kept = headers.filter(|(name, _)| allowed.contains(name) || **name == CONTENT_ENCODING);
-        let answer = StoredAnswer {
-            form: FORM.to_owned(),
+        self.stored_with(|name| allowed.contains(name) || name == CONTENT_ENCODING)
+    }
+
+    fn stored_with(&self, is_kept: impl Fn(&HeaderName) -> bool) -> Stored {
+        let headers = self.headers.iter().filter(|(name, _)| is_kept(name));
+        StoredHttp {
             status: self.status.as_u16(),
-            headers: kept
+            headers: headers
                 .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
                 .collect(),
             body: self.body.to_vec(),
-        };
-        Stored::http(codec::encode_typed(&answer).expect("strings and bytes can be encoded"))
+        }
+        .into_response()
     }
 
     /// A stored answer, or why it is none.
     pub(super) fn of_stored(stored: &Stored) -> Result<Self, String> {
-        if *stored.kind() != ResponseKind::Http {
-            return Err(format!("it is no HTTP answer but {:?}", stored.kind()));
-        }
-        let answer: StoredAnswer = codec::decode_typed(stored.bytes())?;
-        if answer.form != FORM {
-            return Err(format!("it has the form {:?}", answer.form));
-        }
+        let answer = StoredHttp::of_response(stored)?;
         let mut headers = HeaderMap::new();
         for (name, value) in &answer.headers {
             let name =
@@ -157,5 +145,42 @@ impl HttpAnswer {
         let marked = HeaderValue::from_static("true");
         response.headers_mut().insert(IDEMPOTENCY_REPLAYED, marked);
         response
+    }
+}
+
+/// An answer from the response of any handler or client.
+///
+/// ```
+/// use idempotency_ledger::http::HttpAnswer;
+///
+/// let response = http::Response::builder().status(201).header("location", "/charges/1");
+/// let answer = HttpAnswer::from(response.body("charged 25 EUR")?);
+/// assert_eq!((answer.status(), answer.body()), (201, &b"charged 25 EUR"[..]));
+/// # Ok::<(), http::Error>(())
+/// ```
+impl<B: Into<Bytes>> From<Response<B>> for HttpAnswer {
+    fn from(response: Response<B>) -> Self {
+        let (parts, body) = response.into_parts();
+        Self::of_parts(parts.status, parts.headers, body.into())
+    }
+}
+
+/// The answer as the layer stores it and replays it: how an interrupted request is completed by
+/// hand, with [`Ticket::complete`](crate::Ticket::complete) or
+/// [`RecordHandle::resolve`](crate::RecordHandle::resolve). All its headers are kept but
+/// `Set-Cookie`, which is never stored.
+///
+/// ```
+/// use idempotency_ledger::http::HttpAnswer;
+/// use idempotency_ledger::{Resolution, Response, ResponseKind};
+///
+/// let answer = Response::from(HttpAnswer::new(201, "text/plain", "charged 25 EUR"));
+/// assert_eq!(answer.kind(), &ResponseKind::Http);
+/// let resolution = Resolution::Completed(answer);
+/// # let _ = resolution;
+/// ```
+impl From<HttpAnswer> for Stored {
+    fn from(answer: HttpAnswer) -> Self {
+        answer.stored_with(|name| name != SET_COOKIE)
     }
 }

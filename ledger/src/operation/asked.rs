@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::decision::{Checkpoint, Fingerprint, Key, Namespace, Policy, Scope, child_key};
+use crate::decision::{
+    Checkpoint, Fingerprint, FingerprintAlgorithm, Key, Namespace, Policy, Response, ResponseKind,
+    Scope, child_key,
+};
 use crate::error::{Error, Invalid};
 use crate::store::tables::{NamespaceId, record_key};
+use crate::stored_http::StoredHttp;
 
 /// The longest program name that is stored.
 const PROGRAM_BYTES_MAX: usize = 255;
@@ -70,6 +74,18 @@ pub(crate) fn check_response(policy: &Policy, bytes: usize) -> Result<(), Error>
         return Err(Error::Invalid(Invalid::Response { bytes, limit }));
     }
     Ok(())
+}
+
+/// Refuses a response that no retry of the request could be sent.
+pub(crate) fn check_kind(asked: &Fingerprint, response: &Response) -> Result<(), Error> {
+    let came_over_http = asked.algorithm() == FingerprintAlgorithm::Http;
+    if !came_over_http && *response.kind() != ResponseKind::Http {
+        return Ok(());
+    }
+    match StoredHttp::of_response(response) {
+        Ok(_) => Ok(()),
+        Err(reason) => Err(Error::Invalid(Invalid::Kind { reason })),
+    }
 }
 
 pub(crate) fn identity(namespace: &str, key: &Key, scope: &Scope) -> Vec<u8> {

@@ -10,7 +10,7 @@ use crate::decision::{
 };
 use crate::error::Error;
 use crate::events::Event;
-use crate::operation::asked::Placed;
+use crate::operation::asked::{Placed, check_kind};
 use crate::operation::beginning::take;
 use crate::operation::claim::{Claim, remove_if, store_completion};
 use crate::operation::noted::note_ending;
@@ -179,7 +179,7 @@ impl Ticket {
         let response = response.into();
         let bytes = response.bytes().len();
         let (placed, seen) = self.drawn();
-        let (response, result) = match self.0.placed.asked.check_response(bytes) {
+        let (response, result) = match self.check_answer(&response) {
             Err(error) => (response, Err(error.into())),
             Ok(()) => self.end(bytes, response, move |store, response| {
                 Ok(complete_seen_in(store, &placed, &seen, response)?.map_err(EndingRefusal::into))
@@ -239,6 +239,13 @@ impl Ticket {
                 error: error.into(),
             }),
         }
+    }
+
+    /// Refuses an answer that could not be stored, or that no retry could be sent.
+    pub(crate) fn check_answer(&self, response: &Response) -> Result<(), Error> {
+        let asked = &self.0.placed.asked;
+        asked.check_response(response.bytes().len())?;
+        check_kind(&self.0.seen.fingerprint, response)
     }
 
     /// What a batch has to know to end the ticket.

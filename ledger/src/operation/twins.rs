@@ -517,7 +517,7 @@ impl Ticket {
         let response = response.into();
         let bytes = response.bytes().len();
         let (placed, seen) = self.drawn();
-        if let Err(error) = placed.asked.check_response(bytes) {
+        if let Err(error) = self.check_answer(&response) {
             return Err(TicketError {
                 ticket: self,
                 response: Some(response),
