@@ -179,12 +179,12 @@ fn layered(ledger: Ledger) -> Router {
         let done = keyed.transact(move |txn| work(txn, &key)).await;
         done.expect("each key is new").map(Body::from)
     }
-    let layer = IdempotencyLayer::transactional(ledger, BENCH, HttpPolicy::new());
+    let layer = IdempotencyLayer::transactional(ledger, BENCH, HttpPolicy::new().path_as_route());
     Router::new().route("/", post(handle)).route_layer(layer)
 }
 
 fn claimed(ledger: Ledger) -> Router {
-    let layer = IdempotencyLayer::new(ledger, BENCH, HttpPolicy::new());
+    let layer = IdempotencyLayer::new(ledger, BENCH, HttpPolicy::new().path_as_route());
     let handle = post(|| async { "charged 25 EUR" });
     Router::new().route("/", handle).route_layer(layer)
 }

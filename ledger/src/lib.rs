@@ -59,7 +59,8 @@
 //!
 //! - `redb` (default): the store and everything around it. Without it the crate is `no_std` and
 //!   holds the pure [`decision`] core alone.
-//! - `tower`: the HTTP middleware in the module `http`, for tower and axum.
+//! - `tower`: the HTTP middleware in the module `http`, for any tower service.
+//! - `axum`: the same for axum, with extractors, and with the whole path on nested routers.
 //! - `tracing`: spans and events of the crate `tracing`; keys are redacted unless
 //!   [`Builder::show_keys_in_traces`] asks for them.
 //! - `metrics`: counters of the crate `metrics` and, by `Ledger::record_gauges`, gauges:

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, get, patch, post};
-use idempotency_ledger::http::{Disposition, HeaderForm, HttpPolicy, IdempotencyLayer, Presence};
+use idempotency_ledger::http::{Disposition, HttpPolicy, IdempotencyLayer, Presence};
 use idempotency_ledger::{Ledger, Namespace, Policy, Verify};
 use tokio::net::TcpListener;
 use tower_http::services::ServeDir;
@@ -62,11 +62,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A bare key as well as one in quotes. What was refused as bad input did not happen, and is not
-/// stored.
+/// What was refused as bad input did not happen, and is not stored. Nothing is nested here.
 fn policy() -> HttpPolicy {
     HttpPolicy::new()
-        .header_form(HeaderForm::Lenient)
+        .path_as_route()
         .principal(|parts| Principal::of(parts).unwrap_or_default().into_bytes())
         .dispositions(|status| match status.as_u16() {
             400 => Disposition::Release,

@@ -93,6 +93,10 @@ impl Drop for Alarms {
     fn drop(&mut self) {
         self.board.is_over.store(true, Ordering::SeqCst);
         if self.board.process.is_current() {
+            // Callers that still wait have lost their ledger, and are let go.
+            let due = locked(&self.board.due);
+            due.signals.values().for_each(Signal::fire);
+            drop(due);
             self.board.bell.fire();
         }
     }

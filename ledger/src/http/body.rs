@@ -1,27 +1,31 @@
-//! Bodies: read up to a limit, and sent on.
+//! Bodies: read up to a limit, and handed on.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 
 /// A body as far as it was read.
 pub(super) enum Collected<B> {
     /// All of it.
-    Whole(Bytes),
+    Whole {
+        read: Bytes,
+        trailers: Option<HeaderMap>,
+    },
     /// More than the limit: what was read, and the rest.
     TooLarge { read: Bytes, rest: B },
 }
 
-/// Reads a body, up to a limit. Trailers are dropped.
+/// Reads a body, up to a limit.
 pub(super) async fn collect<B>(mut body: B, limit: usize) -> Result<Collected<B>, B::Error>
 where
     B: Body + Unpin,
 {
     let mut read = BytesMut::new();
+    let mut trailers: Option<HeaderMap> = None;
     if body.size_hint().lower() > limit as u64 {
         return Ok(Collected::TooLarge {
             read: read.freeze(),
@@ -29,8 +33,13 @@ where
         });
     }
     while let Some(frame) = body.frame().await {
-        if let Ok(mut data) = frame?.into_data() {
-            read.extend_from_slice(&data.copy_to_bytes(data.remaining()));
+        match frame?.into_data() {
+            Ok(mut data) => read.extend_from_slice(&data.copy_to_bytes(data.remaining())),
+            Err(frame) => {
+                if let Ok(more) = frame.into_trailers() {
+                    trailers.get_or_insert_default().extend(more);
+                }
+            }
         }
         if read.len() > limit {
             return Ok(Collected::TooLarge {
@@ -39,31 +48,46 @@ where
             });
         }
     }
-    Ok(Collected::Whole(read.freeze()))
+    let read = read.freeze();
+    Ok(Collected::Whole { read, trailers })
 }
 
-/// The body of an answer: what was read of the handler's, and the rest of it where it was too
-/// large to be stored.
+/// A body of which the layer has read all, a part or nothing: the request's as the service below
+/// gets it, and the answer's as its caller does. Trailers come along.
 ///
-/// It is `Unpin` where the handler's body is.
+/// It is `Unpin` where the body inside is.
+///
+/// ```
+/// use http_body_util::{BodyExt, Full};
+/// use idempotency_ledger::http::ReadBody;
+///
+/// // What a service below the layer does with its request.
+/// async fn length(request: http::Request<ReadBody<Full<bytes::Bytes>>>) -> usize {
+///     let body = request.into_body().collect().await.expect("it is in memory");
+///     body.to_bytes().len()
+/// }
+/// # let _ = length;
+/// ```
 #[derive(Debug)]
-pub struct AnswerBody<B> {
-    read: VecDeque<Bytes>,
+pub struct ReadBody<B> {
+    read: Option<Bytes>,
     rest: Option<B>,
+    trailers: Option<HeaderMap>,
 }
 
-impl<B> AnswerBody<B> {
-    pub(super) fn whole(bytes: Bytes) -> Self {
+impl<B> ReadBody<B> {
+    pub(super) fn whole(bytes: Bytes, trailers: Option<HeaderMap>) -> Self {
         Self {
-            read: VecDeque::from_iter(Some(bytes).filter(|bytes| !bytes.is_empty())),
+            read: Some(bytes).filter(|bytes| !bytes.is_empty()),
             rest: None,
+            trailers,
         }
     }
 
     pub(super) fn passed(read: Bytes, rest: B) -> Self {
         Self {
             rest: Some(rest),
-            ..Self::whole(read)
+            ..Self::whole(read, None)
         }
     }
 
@@ -72,7 +96,7 @@ impl<B> AnswerBody<B> {
     }
 }
 
-impl<B: Body + Unpin> Body for AnswerBody<B> {
+impl<B: Body + Unpin> Body for ReadBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 
@@ -80,11 +104,12 @@ impl<B: Body + Unpin> Body for AnswerBody<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        if let Some(read) = self.read.pop_front() {
+        if let Some(read) = self.read.take() {
             return Poll::Ready(Some(Ok(Frame::data(read))));
         }
         let Some(rest) = &mut self.rest else {
-            return Poll::Ready(None);
+            let trailers = self.trailers.take();
+            return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
         };
         let frame = std::task::ready!(Pin::new(rest).poll_frame(context));
         Poll::Ready(frame.map(|frame| {
@@ -93,18 +118,20 @@ impl<B: Body + Unpin> Body for AnswerBody<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.read.is_empty() && self.rest.as_ref().is_none_or(Body::is_end_stream)
+        let rest_ends = self.rest.as_ref().is_none_or(Body::is_end_stream);
+        self.read.is_none() && self.trailers.is_none() && rest_ends
     }
 
     fn size_hint(&self) -> SizeHint {
-        let read: u64 = self.read.iter().map(|bytes| bytes.len() as u64).sum();
+        let read = self.read.as_ref().map_or(0, |bytes| bytes.len() as u64);
         let rest = self
             .rest
             .as_ref()
             .map_or(SizeHint::with_exact(0), Body::size_hint);
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower() + read);
-        if let Some(upper) = rest.upper() {
+        // A length that is known makes HTTP/1.1 send it, and then there is no place for trailers.
+        if let (Some(upper), None) = (rest.upper(), &self.trailers) {
             hint.set_upper(upper + read);
         }
         hint

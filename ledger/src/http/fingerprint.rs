@@ -1,47 +1,56 @@
-//! What a request asks for: method, route, principal and body, in a form that retries share.
+//! What a request asks for: method, route, principal, type and body, in a form that retries share.
 
+use http::HeaderMap;
+use http::header::CONTENT_ENCODING;
 use http::request::Parts;
-use serde_json::Value;
 
 use super::policy::BodyFingerprint;
-use super::unambiguous_json::Unambiguous;
-use crate::decision::Fingerprint;
+use super::scope::{in_one_spelling, original};
+use crate::decision::{Fingerprint, FingerprintAlgorithm};
+use crate::json_exact;
 
-/// From here on integers are not told apart by the numbers of RFC 8785.
-const EXACT_INTEGER_END: u64 = 1 << 53;
-const EXACT_FLOAT_END: f64 = 9_007_199_254_740_992.0;
-
-/// The fingerprint of a request. Its route is the path with its query, as it was asked for.
+/// The fingerprint of a request. Its route is the whole path, in one spelling, with its query as it
+/// was asked for. Its algorithm says that it came over HTTP, and so what may answer it.
 pub(super) fn of_request(
     parts: &Parts,
     principal: &[u8],
     body: &[u8],
     form: BodyFingerprint,
 ) -> Fingerprint {
-    let route = parts
-        .uri
-        .path_and_query()
-        .map_or("", |route| route.as_str());
+    let uri = original(parts);
+    let path = in_one_spelling(uri.path());
+    // With its mark, so that none is not an empty one.
+    let query = uri.query().map(|query| format!("?{query}"));
     let content_type = content_type_of(parts);
-    let head: [&[u8]; 4] = [
-        b"idempotency-ledger/http/1",
+    let media_type = media_type(content_type);
+    let encoding = encoding_of(&parts.headers);
+    let head: [&[u8]; 7] = [
+        b"idempotency-ledger/http/2",
         parts.method.as_str().as_bytes(),
-        route.as_bytes(),
+        path.as_bytes(),
+        query.as_deref().unwrap_or_default().as_bytes(),
         principal,
+        media_type.as_bytes(),
+        encoding.as_bytes(),
     ];
-    let canonical = match form {
-        BodyFingerprint::Canonical if is_json(content_type) => canonical_json(body),
-        BodyFingerprint::Canonical | BodyFingerprint::Raw => None,
-    };
-    if let Some(json) = canonical {
-        return Fingerprint::of(head.into_iter().chain([&b"json"[..], &json]));
+    let head = head.into_iter();
+    let is_canonical = form == BodyFingerprint::Canonical && encoding.is_empty();
+    if is_canonical
+        && is_json(content_type)
+        && let Some(json) = json_exact::canonical(body)
+    {
+        return over_http(head.chain([&b"json"[..], &json]));
     }
     // A browser draws a new boundary each time it sends the same form.
-    if let (BodyFingerprint::Canonical, Some(sections)) = (form, multipart(content_type, body)) {
-        let sections = sections.into_iter();
-        return Fingerprint::of(head.into_iter().chain([&b"multipart"[..]]).chain(sections));
+    if is_canonical && let Some(sections) = multipart(content_type, body) {
+        return over_http(head.chain([&b"multipart"[..]]).chain(sections));
     }
-    Fingerprint::of(head.into_iter().chain([&b"raw"[..], body]))
+    over_http(head.chain([&b"raw"[..], body]))
+}
+
+fn over_http<'p>(parts: impl Iterator<Item = &'p [u8]>) -> Fingerprint {
+    let digest = *Fingerprint::of(parts).digest();
+    Fingerprint::from_stored(FingerprintAlgorithm::Http, digest)
 }
 
 pub(super) fn content_type_of(parts: &Parts) -> &str {
@@ -51,34 +60,50 @@ pub(super) fn content_type_of(parts: &Parts) -> &str {
         .unwrap_or_default()
 }
 
-fn is_json(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    let essence = essence.to_ascii_lowercase();
+pub(super) fn is_json(content_type: &str) -> bool {
+    let essence = essence_of(content_type);
     essence == "application/json" || essence.ends_with("+json")
 }
 
-/// The RFC 8785 form; `None` for what is no JSON, or would lose what it says in that form.
-fn canonical_json(body: &[u8]) -> Option<Vec<u8>> {
-    let Unambiguous(value) = serde_json::from_slice(body).ok()?;
-    if !is_exact(&value) {
-        return None;
-    }
-    serde_jcs::to_vec(&value).ok()
+fn essence_of(content_type: &str) -> String {
+    let essence = content_type.split(';').next().unwrap_or_default();
+    essence.trim().to_ascii_lowercase()
 }
 
-fn is_exact(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(_) | Value::String(_) => true,
-        Value::Number(number) => match (number.as_u64(), number.as_i64(), number.as_f64()) {
-            (Some(number), _, _) => number < EXACT_INTEGER_END,
-            (None, Some(number), _) => number.unsigned_abs() < EXACT_INTEGER_END,
-            // An integer above 64 bits arrives here as well, rounded.
-            (None, None, Some(number)) => number.abs() < EXACT_FLOAT_END,
-            (None, None, None) => false,
-        },
-        Value::Array(values) => values.iter().all(is_exact),
-        Value::Object(members) => members.values().all(is_exact),
+/// A content type in one spelling: names in lower case, parameters in order and without quotes. The
+/// boundary of a form is another one each time, and UTF-8 is what JSON is in anyway.
+fn media_type(content_type: &str) -> String {
+    let parameters = content_type.split(';').skip(1);
+    let mut parameters: Vec<_> = parameters
+        .map(|parameter| parameter.split_once('=').unwrap_or((parameter, "")))
+        .map(|(name, value)| {
+            let value = value.trim().trim_matches('"');
+            (name.trim().to_ascii_lowercase(), value)
+        })
+        .filter(|(name, value)| match name.as_str() {
+            "" | "boundary" => false,
+            "charset" => !(is_json(content_type) && value.eq_ignore_ascii_case("utf-8")),
+            _ => true,
+        })
+        .collect();
+    parameters.sort_unstable();
+    let mut media_type = essence_of(content_type);
+    for (name, value) in parameters {
+        // A quote is in no value, so the end of each is clear.
+        media_type.push_str(&format!(";{name}=\"{value}\""));
     }
+    media_type
+}
+
+/// What the body is encoded with, in order; empty where it is what it is.
+fn encoding_of(headers: &HeaderMap) -> String {
+    let values = headers.get_all(CONTENT_ENCODING).iter();
+    let names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let names = names.map(|name| String::from_utf8_lossy(name.trim_ascii()).to_ascii_lowercase());
+    let named: Vec<_> = names
+        .filter(|name| !name.is_empty() && name != "identity")
+        .collect();
+    named.join(",")
 }
 
 /// What lies between the boundaries of a multipart body.
@@ -154,6 +179,7 @@ mod tests {
         // Beyond what a double holds, two amounts would look the same.
         let (large, larger) = ("9007199254740992", "9007199254740993");
         assert_ne!(canonical(large), canonical(larger));
+        assert_eq!(canonical(large), canonical("9007199254740992.0"));
         assert_ne!(
             canonical("{"),
             canonical("{ "),
@@ -176,6 +202,20 @@ mod tests {
     }
 
     #[test]
+    fn a_content_type_has_one_spelling() {
+        for (one, wanted) in [
+            ("", ""),
+            ("Application/JSON; charset=UTF-8", "application/json"),
+            ("application/json;v=1", "application/json;v=\"1\""),
+            ("text/plain; b=\"2\" ;A=1", "text/plain;a=\"1\";b=\"2\""),
+            ("text/plain; charset=utf-8", "text/plain;charset=\"utf-8\""),
+            ("multipart/form-data; boundary=x", "multipart/form-data"),
+        ] {
+            assert_eq!(media_type(one), wanted, "{one}");
+        }
+    }
+
+    #[test]
     fn method_route_query_and_principal_count() {
         let fingerprint = |method: &str, uri: &str, principal: &[u8]| {
             let request = http::Request::builder().method(method).uri(uri);
@@ -187,6 +227,7 @@ mod tests {
             fingerprint("PATCH", "/a", b"ann"),
             fingerprint("POST", "/b", b"ann"),
             fingerprint("POST", "/a?b", b"ann"),
+            fingerprint("POST", "/a?", b"ann"),
             fingerprint("POST", "/a", b"bob"),
         ];
         for (at, one) in all.iter().enumerate() {

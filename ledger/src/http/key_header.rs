@@ -1,33 +1,46 @@
 //! The key of a request: from the header of the draft, or from a field of a classic form.
 
 use http::HeaderMap;
+use sfv::{BareItem, Item, Parser};
 
 use super::policy::HeaderForm;
 use super::problem::{Problem, ProblemCode};
 use super::{FORM_FIELD, IDEMPOTENCY_KEY};
 use crate::decision::Key;
 
-/// The key in the headers, if there is one.
-pub(super) fn key_in_headers(
-    headers: &HeaderMap,
-    form: HeaderForm,
-) -> Result<Option<Key>, Problem> {
+/// The key in a request's headers, if there is one: for handlers and services that use the ledger
+/// without the layer.
+///
+/// ```
+/// use idempotency_ledger::http::{HeaderForm, key_in_headers};
+///
+/// let request = http::Request::post("/pay").header("idempotency-key", "\"order-17\"");
+/// let (parts, ()) = request.body(())?.into_parts();
+/// let key = key_in_headers(&parts.headers, HeaderForm::Lenient)?;
+/// assert_eq!(key.as_ref().map(|key| key.as_str()), Some("order-17"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// [`ProblemCode::InvalidKey`] for a header that comes twice or cannot be read as a key.
+pub fn key_in_headers(headers: &HeaderMap, form: HeaderForm) -> Result<Option<Key>, Problem> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else {
         return Ok(None);
     };
     if values.next().is_some() {
-        // RFC 8941: an item that comes twice is no item.
+        // RFC 9651: an item that comes twice is no item.
         return Err(invalid("the header comes more than once"));
     }
     let text = value
         .to_str()
         .map_err(|_| invalid("the header holds more than printable ASCII"))?;
     let text = text.trim_matches([' ', '\t']);
-    let key = match (text.strip_prefix('"'), form) {
-        (Some(quoted), _) => unquote(quoted)?,
-        (None, HeaderForm::Lenient) => bare(text)?,
-        (None, HeaderForm::Strict) => {
+    let key = match (text.starts_with('"'), form) {
+        (true, _) => quoted(text)?,
+        (false, HeaderForm::Lenient) => bare(text)?,
+        (false, HeaderForm::Strict) => {
             return Err(invalid(
                 "the header is no string in quotes, such as \"8e03978e\"",
             ));
@@ -36,27 +49,16 @@ pub(super) fn key_in_headers(
     Key::new(key).map(Some).map_err(Problem::of_key)
 }
 
-/// An sf-string without its first quote: only `\"` and `\\` are escapes, nothing follows the end.
-fn unquote(quoted: &str) -> Result<String, Problem> {
-    let mut key = String::with_capacity(quoted.len());
-    let mut letters = quoted.chars();
-    loop {
-        match letters.next() {
-            None => return Err(invalid("the string has no end")),
-            Some('"') => break,
-            Some('\\') => match letters.next() {
-                Some(escaped @ ('"' | '\\')) => key.push(escaped),
-                Some(_) | None => return Err(invalid("a backslash escapes a quote or itself")),
-            },
-            Some(letter @ ' '..='~') => key.push(letter),
-            Some(_) => return Err(invalid("the string holds more than printable ASCII")),
-        }
+/// A string of RFC 9651. The draft gives parameters no meaning, so they are no part of the key.
+fn quoted(text: &str) -> Result<String, Problem> {
+    let item = Parser::new(text).parse::<Item>().map_err(|error| {
+        let why = format!("the header is no string of RFC 9651: {error}");
+        Problem::new(ProblemCode::InvalidKey, why)
+    })?;
+    match item.bare_item {
+        BareItem::String(key) => Ok(key.into()),
+        _ => Err(invalid("the header is no string in quotes")),
     }
-    // Parameters have no meaning here, and ignoring what follows would guess.
-    if letters.next().is_some() {
-        return Err(invalid("something follows the string"));
-    }
-    Ok(key)
 }
 
 /// What many clients send: the key itself.
@@ -117,11 +119,12 @@ mod tests {
             assert_eq!(parse(&["\"abc\""], form), key("abc"));
             assert_eq!(parse(&["  \"a b\" "], form), key("a b"));
             assert_eq!(parse(&[r#""a\"b\\c""#], form), key(r#"a"b\c"#));
+            assert_eq!(parse(&["\"abc\";q=1"], form), key("abc"));
             for wrong in [
                 "\"abc",
                 "\"\"",
                 "\"a\\nb\"",
-                "\"abc\";q=1",
+                "\"abc\";",
                 "\"abc\" x",
                 "\"abc\\",
                 "a b",

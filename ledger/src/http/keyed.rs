@@ -3,12 +3,14 @@
 use std::fmt;
 use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use http::Response;
-use http::header::HeaderName;
 
 use super::answer::HttpAnswer;
+use super::layer::Rules;
+use super::policy::Disposition;
 use super::problem::Problem;
 use crate::decision::Key;
 use crate::error::Error;
@@ -21,10 +23,11 @@ use crate::operation::write_txn::WriteTxn;
 /// [transactional](super::IdempotencyLayer::transactional) layer.
 #[derive(Clone)]
 pub struct Keyed {
-    pub(super) ledger: Ledger,
+    pub(super) rules: Arc<Rules>,
     /// `None` where the key is optional and was not sent.
     pub(super) request: Option<Request>,
-    pub(super) stored_headers: Arc<[HeaderName]>,
+    /// Whether the handler has asked for a transaction. The layer looks at it afterwards.
+    pub(super) is_asked: Arc<AtomicBool>,
 }
 
 /// Why a transaction gave no answer to send.
@@ -66,6 +69,10 @@ impl Keyed {
     /// gets the stored answer. It runs on the thread that commits, so it should be short and do no
     /// input and output of its own. Without a key it simply runs.
     ///
+    /// An answer that is not stored by
+    /// [`HttpPolicy::dispositions`](super::HttpPolicy::dispositions) (by default 401, 408, 409, 425,
+    /// 429 and 5xx) rolls everything back, frees the key, and is sent.
+    ///
     /// # Errors
     ///
     /// [`TransactError`].
@@ -77,25 +84,47 @@ impl Keyed {
         self,
         work: impl FnOnce(&WriteTxn<'_>) -> Result<HttpAnswer, E> + Send + 'static,
     ) -> Result<Response<Bytes>, TransactError<E>> {
-        let Self {
-            ledger,
-            request,
-            stored_headers,
-        } = self;
-        match request {
-            Some(request) => transact_keyed(request, stored_headers, work).await,
-            None => transact_plainly(&ledger, work).await,
+        self.is_asked.store(true, Ordering::Relaxed);
+        let rules = Arc::clone(&self.rules);
+        let work = move |txn: &WriteTxn<'_>| {
+            let answer = work(txn).map_err(Stopped::Handler)?;
+            match rules.disposition(answer.status()) {
+                Disposition::Store => Ok(answer),
+                Disposition::Release | Disposition::Interrupt => Err(Stopped::Unstored(answer)),
+            }
+        };
+        let done = match self.request {
+            Some(request) => transact_keyed(request, Arc::clone(&self.rules), work).await,
+            None => transact_plainly(&self.rules.ledger, work).await,
+        };
+        match done {
+            Ok(response) => Ok(response),
+            // Rolled back, so it certainly did not happen.
+            Err(TransactError::Handler(Stopped::Unstored(answer))) => Ok(answer.into_response()),
+            Err(TransactError::Handler(Stopped::Handler(error))) => {
+                Err(TransactError::Handler(error))
+            }
+            Err(TransactError::Problem(problem)) => {
+                Err(TransactError::Problem(self.rules.in_form(problem)))
+            }
         }
     }
 }
 
+/// Why a transaction is rolled back.
+enum Stopped<E> {
+    Handler(E),
+    /// What it answered says that it did not happen.
+    Unstored(HttpAnswer),
+}
+
 async fn transact_keyed<E: Send + 'static>(
     request: Request,
-    stored_headers: Arc<[HeaderName]>,
+    rules: Arc<Rules>,
     work: impl FnOnce(&WriteTxn<'_>) -> Result<HttpAnswer, E> + Send + 'static,
 ) -> Result<Response<Bytes>, TransactError<E>> {
     let done: Result<Outcome<_>, RunError<E>> = request
-        .transact_bytes_async(move |_, txn| Ok(work(txn)?.stored(&stored_headers)))
+        .transact_bytes_async(move |_, txn| Ok(work(txn)?.stored(&rules.policy.stored_headers)))
         .await;
     match done {
         // Both are what is stored, so that a retry gets the same to the last header.

@@ -1,43 +1,45 @@
 //! The layer, and the service it makes.
 
+use std::error::Error;
 use std::future::Future;
 use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
-use http::{Method, Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::Body;
-use tokio::sync::watch;
+use http_body_util::LengthLimitError;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::answer::HttpAnswer;
-use super::body::{AnswerBody, Collected, collect};
+use super::body::{Collected, ReadBody, collect};
 use super::fingerprint::{content_type_of, of_request};
 use super::guard::IdempotencyKey;
 use super::key_header::{key_in_form, key_in_headers};
 use super::keyed::{Keyed, unreadable_problem};
 use super::policy::{Disposition, HttpPolicy, Presence};
 use super::problem::{Problem, ProblemCode};
-use crate::decision::{Fingerprint, Key, Namespace};
+use super::running::Running;
+use super::scope::{scope_of, whole_path};
+use crate::decision::{Key, Namespace};
 use crate::ledger::Ledger;
-use crate::operation::refusal::EndingError;
+use crate::operation::refusal::{EndingError, Refusal};
 use crate::operation::request::{Begin, Request as Operation};
 use crate::operation::twins::{complete, release_held};
 use crate::traced;
 
-/// The longest path that is part of a scope in words; a longer one is hashed.
-const SCOPE_BYTES_MAX: usize = 255;
-
 /// Makes the routes below it idempotent; see the [module](crate::http).
 ///
-/// Use it with axum's `route_layer`, so that routes that do not exist store nothing. On a router
-/// that is nested in another, say what the route is with [`HttpPolicy::route`].
+/// Use it with axum's `route_layer`, so that routes that do not exist store nothing, and with the
+/// feature `axum`, so that it knows the whole path on nested routers, too. The service below it gets
+/// its requests with a [`ReadBody`], which axum's routes take as any other.
 ///
 /// ```
 /// use axum::{Router, routing::post};
@@ -59,14 +61,12 @@ pub struct IdempotencyLayer {
 }
 
 #[derive(Debug)]
-struct Rules {
-    ledger: Ledger,
+pub(super) struct Rules {
+    pub(super) ledger: Ledger,
     namespace: Namespace,
-    policy: HttpPolicy,
-    stored_headers: Arc<[http::header::HeaderName]>,
+    pub(super) policy: HttpPolicy,
     mode: Mode,
-    /// How many handlers run under a claim.
-    running: watch::Sender<usize>,
+    running: Arc<Running>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,27 +77,37 @@ enum Mode {
 
 impl IdempotencyLayer {
     /// A layer that claims before the handler and completes behind it.
+    ///
+    /// # Panics
+    ///
+    /// For a policy without a [route](HttpPolicy::route), where the crate is built without the
+    /// feature `axum`: the layer could not tell the routes of nested routers apart.
     #[must_use]
     pub fn new(ledger: Ledger, namespace: Namespace, policy: HttpPolicy) -> Self {
         Self::of(ledger, namespace, policy, Mode::Claims)
     }
 
     /// A layer whose handlers answer with [`Keyed::transact`], which they find in the request's
-    /// extensions: what they write to the ledger's file and their answer are one commit.
+    /// extensions: what they write to the ledger's file and their answer are one commit. A handler
+    /// that has a key and answers with a success without it gets `not-transacted`, a 500: nothing
+    /// was stored, and each retry would run again.
+    ///
+    /// # Panics
+    ///
+    /// As [`IdempotencyLayer::new`].
     #[must_use]
     pub fn transactional(ledger: Ledger, namespace: Namespace, policy: HttpPolicy) -> Self {
         Self::of(ledger, namespace, policy, Mode::Transactional)
     }
 
     fn of(ledger: Ledger, namespace: Namespace, policy: HttpPolicy, mode: Mode) -> Self {
-        let stored_headers = policy.stored_headers.clone().into();
+        policy.check_route(cfg!(feature = "axum"));
         let rules = Arc::new(Rules {
             ledger,
             namespace,
             policy,
-            stored_headers,
             mode,
-            running: watch::Sender::new(0),
+            running: Running::new(),
         });
         Self { rules }
     }
@@ -105,9 +115,7 @@ impl IdempotencyLayer {
     /// Waits until no handler runs under a claim any more: for a shutdown that leaves no key
     /// interrupted. Stop accepting connections first.
     pub async fn drained(&self) {
-        let mut running = self.rules.running.subscribe();
-        // The sender lives in this layer, so it cannot be gone.
-        let _ = running.wait_for(|count| *count == 0).await;
+        self.rules.running.drained().await;
     }
 }
 
@@ -127,20 +135,21 @@ pub struct Idempotency<S> {
     rules: Arc<Rules>,
 }
 
-type Answer<B, E> = Pin<Box<dyn Future<Output = Result<Response<AnswerBody<B>>, E>> + Send>>;
+type Answer<B, E> = Pin<Box<dyn Future<Output = Result<Response<ReadBody<B>>, E>> + Send>>;
 
 impl<S, B, R> Service<Request<B>> for Idempotency<S>
 where
-    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S: Service<Request<ReadBody<B>>, Response = Response<R>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Send,
-    B: Body + From<Bytes> + Send + Unpin + 'static,
+    B: Body + Send + Unpin + 'static,
     B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
     R: Body + Send + Unpin + 'static,
     R::Data: Send,
     R::Error: Send,
 {
-    type Response = Response<AnswerBody<R>>;
+    type Response = Response<ReadBody<R>>;
     type Error = S::Error;
     type Future = Answer<R, S::Error>;
 
@@ -154,55 +163,38 @@ where
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let rules = Arc::clone(&self.rules);
         if !rules.policy.methods.contains(request.method()) {
-            let passed = inner.call(request);
-            return Box::pin(async move { Ok(passed.await?.map(AnswerBody::untouched)) });
+            let passed = inner.call(request.map(ReadBody::untouched));
+            return Box::pin(async move { Ok(passed.await?.map(ReadBody::untouched)) });
         }
         Box::pin(async move {
-            let asked = match rules.read(request).await {
+            let Asked { request, operation } = match rules.read(request).await {
                 Ok(asked) => asked,
-                Err(problem) => return Ok(sent(problem.into_response())),
+                Err(problem) => return Ok(rules.refused(problem)),
             };
-            let Asked {
-                mut parts,
-                body,
-                operation,
-            } = asked;
             match (rules.mode, operation) {
-                (Mode::Transactional, request) => {
-                    parts.extensions.insert(Keyed {
-                        ledger: rules.ledger.clone(),
-                        request,
-                        stored_headers: Arc::clone(&rules.stored_headers),
-                    });
-                    let answer = inner.call(Request::from_parts(parts, B::from(body)));
-                    Ok(answer.await?.map(AnswerBody::untouched))
+                (Mode::Transactional, operation) => {
+                    transacted(&rules, inner, request, operation).await
                 }
-                (Mode::Claims, None) => {
-                    let answer = inner.call(Request::from_parts(parts, B::from(body)));
-                    Ok(answer.await?.map(AnswerBody::untouched))
-                }
-                (Mode::Claims, Some(operation)) => {
-                    let request = Request::from_parts(parts, B::from(body));
-                    claimed(rules, inner, request, operation).await
-                }
+                (Mode::Claims, None) => Ok(inner.call(request).await?.map(ReadBody::untouched)),
+                (Mode::Claims, Some(operation)) => claimed(rules, inner, request, operation).await,
             }
         })
     }
 }
 
 /// A request that was read and may be decided on.
-struct Asked {
-    parts: Parts,
-    body: Bytes,
+struct Asked<B> {
+    request: Request<ReadBody<B>>,
     /// `None` where the key is optional and was not sent.
     operation: Option<Operation>,
 }
 
 impl Rules {
     /// Reads what identifies a request. Whatever is wrong is found before the ledger is asked.
-    async fn read<B>(&self, request: Request<B>) -> Result<Asked, Problem>
+    async fn read<B>(&self, request: Request<B>) -> Result<Asked<B>, Problem>
     where
         B: Body + Unpin,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let policy = &self.policy;
         let (parts, body) = request.into_parts();
@@ -219,13 +211,10 @@ impl Rules {
         if declared.is_some_and(|bytes| bytes > limit as u64) {
             return Err(too_large(limit));
         }
-        let body = match collect(body, limit).await {
-            Ok(Collected::Whole(body)) => body,
+        let (body, trailers) = match collect(body, limit).await {
+            Ok(Collected::Whole { read, trailers }) => (read, trailers),
             Ok(Collected::TooLarge { .. }) => return Err(too_large(limit)),
-            Err(_) => {
-                let detail = "the body ended too early";
-                return Err(Problem::new(ProblemCode::InvalidKey, detail));
-            }
+            Err(error) => return Err(torn(&*error.into())),
         };
         let key = match (in_header, policy.form_field) {
             (None, Some(_)) => key_in_form(content_type_of(&parts), &body)?,
@@ -236,38 +225,47 @@ impl Rules {
             (None, Presence::Optional) => None,
             (None, Presence::Required) => return Err(missing()),
         };
-        Ok(Asked {
-            parts,
-            body,
-            operation,
-        })
+        let request = Request::from_parts(parts, ReadBody::whole(body, trailers));
+        Ok(Asked { request, operation })
     }
 
     fn operation(&self, parts: &Parts, body: &Bytes, key: &Key) -> Operation {
-        let route = (self.policy.route)(parts);
-        let principal = (self.policy.principal)(parts);
-        let asked = of_request(parts, &principal, body, self.policy.body);
-        let operation = self
+        let policy = &self.policy;
+        let route = match &policy.route {
+            Some(rule) => rule(parts),
+            None => whole_path(parts),
+        };
+        let principal = (policy.principal)(parts);
+        let asked = of_request(parts, &principal, body, policy.body);
+        let mut operation = self
             .ledger
             .operation(self.namespace.clone(), key, asked)
             .scope(scope_of(&parts.method, &route, &principal));
-        match self.policy.wait {
+        for earlier in &policy.also_accepted {
+            operation = operation.also_accept(of_request(parts, &principal, body, *earlier));
+        }
+        match policy.wait {
             Some(span) => operation.wait(span),
             None => operation,
         }
     }
-}
 
-/// Method, route and principal, so that none sees another's answer. In words where those cannot be
-/// read in two ways: a line break is in no path, a space and a colon are in no method.
-fn scope_of(method: &Method, route: &[u8], principal: &[u8]) -> Vec<u8> {
-    let method = method.as_str().as_bytes();
-    let scope = [method, b" ", route, b"\n", principal].concat();
-    if scope.len() <= SCOPE_BYTES_MAX && !route.contains(&b'\n') {
-        return scope;
+    /// What becomes of a key whose handler has answered so.
+    pub(super) fn disposition(&self, status: u16) -> Disposition {
+        match StatusCode::from_u16(status) {
+            Ok(status) => (self.policy.dispositions)(status),
+            Err(_) => Disposition::Interrupt,
+        }
     }
-    let digest = Fingerprint::of([method, route, principal]);
-    [&b"sha256:"[..], digest.digest()].concat()
+
+    /// A problem in the form in which this layer sends them.
+    pub(super) fn in_form(&self, problem: Problem) -> Problem {
+        problem.in_form(self.policy.refusal.as_ref())
+    }
+
+    fn refused<R>(&self, problem: Problem) -> Response<ReadBody<R>> {
+        sent(self.in_form(problem).into_response())
+    }
 }
 
 fn missing() -> Problem {
@@ -281,19 +279,86 @@ fn too_large(limit: usize) -> Problem {
     Problem::new(ProblemCode::PayloadTooLarge, detail)
 }
 
-fn sent<R>(response: Response<Bytes>) -> Response<AnswerBody<R>> {
-    response.map(AnswerBody::whole)
+/// The body ended before its end: by its client, or by a limit of a layer in front of this one.
+fn torn(error: &(dyn Error + 'static)) -> Problem {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<LengthLimitError>() {
+            let detail = "the body is above a limit in front of the ledger";
+            return Problem::new(ProblemCode::PayloadTooLarge, detail);
+        }
+        cause = error.source();
+    }
+    Problem::new(ProblemCode::InvalidKey, "the body ended too early")
+}
+
+fn sent<R>(response: Response<Bytes>) -> Response<ReadBody<R>> {
+    response.map(|body| ReadBody::whole(body, None))
+}
+
+/// Runs a handler that answers in a transaction, and refuses a success that is none of it.
+async fn transacted<S, B, R>(
+    rules: &Arc<Rules>,
+    mut inner: S,
+    mut request: Request<ReadBody<B>>,
+    operation: Option<Operation>,
+) -> Result<Response<ReadBody<R>>, S::Error>
+where
+    S: Service<Request<ReadBody<B>>, Response = Response<R>>,
+{
+    let has_key = operation.is_some();
+    let is_asked = Arc::new(AtomicBool::new(false));
+    request.extensions_mut().insert(Keyed {
+        rules: Arc::clone(rules),
+        request: operation,
+        is_asked: Arc::clone(&is_asked),
+    });
+    let answer = inner.call(request).await?;
+    let status = answer.status();
+    let is_success = status.is_success() || status.is_redirection();
+    if has_key && is_success && !is_asked.load(Ordering::Relaxed) {
+        let detail = format!(
+            "the handler answered {} without Keyed::transact, so nothing is stored under the key \
+             and each retry would run again; answer with Keyed::transact, or guard this route with \
+             IdempotencyLayer::new",
+            status.as_u16()
+        );
+        traced::trouble("an answer was not stored", &detail);
+        return Ok(rules.refused(Problem::new(ProblemCode::NotTransacted, detail)));
+    }
+    Ok(answer.map(ReadBody::untouched))
+}
+
+/// Begins an operation. A claim that is overdue belongs to a handler that lives: where it is one of
+/// this layer's its lease is renewed, and the duplicate decides anew. Whoever waits goes on waiting.
+async fn begin(rules: &Rules, operation: Operation) -> Result<Begin, crate::Error> {
+    let until = operation.until();
+    loop {
+        let mut attempt = operation.clone();
+        let now = rules.ledger.engine.holder.clock.elapsed();
+        attempt.wait = until.map(|until| until.saturating_sub(now));
+        match attempt.begin_async().await? {
+            Begin::Interrupted(ticket) if ticket.is_overdue() => {
+                if !rules.running.renew(ticket.fence()).await {
+                    // Another process's, which renews it by itself.
+                    let retry_after = Duration::from_secs(1);
+                    return Ok(Begin::Refused(Refusal::InProgress { retry_after }));
+                }
+            }
+            begun => return Ok(begun),
+        }
+    }
 }
 
 /// Claims, and runs the handler if the ledger says so.
 async fn claimed<S, B, R>(
     rules: Arc<Rules>,
     inner: S,
-    request: Request<B>,
+    request: Request<ReadBody<B>>,
     operation: Operation,
-) -> Result<Response<AnswerBody<R>>, S::Error>
+) -> Result<Response<ReadBody<R>>, S::Error>
 where
-    S: Service<Request<B>, Response = Response<R>> + Send + 'static,
+    S: Service<Request<ReadBody<B>>, Response = Response<R>> + Send + 'static,
     S::Future: Send,
     S::Error: Send,
     B: Send + 'static,
@@ -301,24 +366,22 @@ where
     R::Data: Send,
     R::Error: Send,
 {
-    let claim = match operation.begin_async().await {
+    let claim = match begin(&rules, operation).await {
         Ok(Begin::Fresh(claim)) => claim,
         Ok(Begin::Replay(replay)) => {
             let stored = HttpAnswer::of_stored(replay.response());
-            return Ok(sent(match stored {
-                Ok(answer) => answer.into_replay(),
-                Err(why) => unreadable_problem(&why).into_response(),
-            }));
+            return Ok(match stored {
+                Ok(answer) => sent(answer.into_replay()),
+                Err(why) => rules.refused(unreadable_problem(&why)),
+            });
         }
-        Ok(Begin::Interrupted(_)) => return Ok(sent(Problem::interrupted().into_response())),
-        Ok(Begin::Refused(refusal)) => {
-            return Ok(sent(Problem::of_refusal(&refusal).into_response()));
-        }
-        Err(error) => return Ok(sent(Problem::of_error(&error).into_response())),
+        Ok(Begin::Interrupted(_)) => return Ok(rules.refused(Problem::interrupted())),
+        Ok(Begin::Refused(refusal)) => return Ok(rules.refused(Problem::of_refusal(&refusal))),
+        Err(error) => return Ok(rules.refused(Problem::of_error(&error))),
     };
     // A task of its own: a client that goes away does not stop the operation half-way.
     let key = IdempotencyKey::of(claim);
-    let running = Running::new(&rules, &key);
+    let running = rules.running.enter(&rules.ledger, &key);
     let task = tokio::spawn(async move {
         let answer = run(&rules, inner, request, key).await;
         drop(running);
@@ -334,11 +397,11 @@ where
 async fn run<S, B, R>(
     rules: &Rules,
     mut inner: S,
-    mut request: Request<B>,
+    mut request: Request<ReadBody<B>>,
     key: IdempotencyKey,
-) -> Result<Response<AnswerBody<R>>, S::Error>
+) -> Result<Response<ReadBody<R>>, S::Error>
 where
-    S: Service<Request<B>, Response = Response<R>>,
+    S: Service<Request<ReadBody<B>>, Response = Response<R>>,
     R: Body + Unpin,
 {
     request.extensions_mut().insert(key.clone());
@@ -359,28 +422,27 @@ where
     } else {
         collect(body, limit).await
     };
-    let body = match collected {
-        Ok(Collected::Whole(body)) => body,
+    let (body, trailers) = match collected {
+        Ok(Collected::Whole { read, trailers }) => (read, trailers),
         Ok(Collected::TooLarge { read, rest }) => {
             // It happened, and cannot be replayed: nobody is told that it did not.
             let why = "it is above the response limit, or never ends";
             traced::trouble("an answer was not stored", &why);
             end(&key, disposition, None).await;
-            let passed = AnswerBody::passed(read, rest);
+            let passed = ReadBody::passed(read, rest);
             return Ok(Response::from_parts(parts, passed));
         }
         Err(_) => {
             traced::trouble("an answer was not stored", &"its body ended in an error");
             end(&key, Disposition::Interrupt, None).await;
             let detail = "the answer ended in an error; whether it happened is not known";
-            let problem = Problem::new(ProblemCode::Interrupted, detail);
-            return Ok(sent(problem.into_response()));
+            return Ok(rules.refused(Problem::new(ProblemCode::Interrupted, detail)));
         }
     };
     let answer = HttpAnswer::of_parts(parts.status, parts.headers.clone(), body.clone());
-    let stored = answer.stored(&rules.stored_headers);
+    let stored = answer.stored(&rules.policy.stored_headers);
     end(&key, disposition, Some(stored)).await;
-    Ok(Response::from_parts(parts, AnswerBody::whole(body)))
+    Ok(Response::from_parts(parts, ReadBody::whole(body, trailers)))
 }
 
 /// Server-sent events: few at a time and without an end, so waiting for the limit would keep them.
@@ -416,33 +478,4 @@ async fn store(key: &IdempotencyKey, stored: crate::Response) -> Result<(), Endi
     claim.check_completion(&engine, &stored)?;
     let (_, result) = complete(&engine, claim.ended(), Arc::clone(&key.0), stored).await;
     result.map(drop)
-}
-
-/// Counts a handler that runs under a claim, and ends the claim with it, also by a panic: whoever
-/// keeps the request's extensions keeps nobody waiting by it.
-struct Running {
-    rules: Arc<Rules>,
-    key: IdempotencyKey,
-}
-
-impl Running {
-    fn new(rules: &Arc<Rules>, key: &IdempotencyKey) -> Self {
-        // Only the last to end is waited for.
-        rules.running.send_if_modified(|count| {
-            *count += 1;
-            false
-        });
-        let (rules, key) = (Arc::clone(rules), key.clone());
-        Self { rules, key }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.key.0.claim.live().end();
-        self.rules.running.send_if_modified(|count| {
-            *count -= 1;
-            *count == 0
-        });
-    }
 }

@@ -3,9 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{CONTENT_LANGUAGE, CONTENT_TYPE, ETAG, HeaderName, LINK, LOCATION};
 use http::request::Parts;
-use http::{Method, StatusCode};
+use http::{Method, Response, StatusCode};
+
+use super::problem::{Problem, RefusalForm};
+use super::scope::in_one_spelling;
 
 /// Whether a request has to have a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -20,18 +24,20 @@ pub enum Presence {
 /// How the header may be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum HeaderForm {
-    /// As the draft has it, a string in quotes: `Idempotency-Key: "8e03978e"`.
+    /// With quotes, as the draft has it (`Idempotency-Key: "8e03978e"`), or without, as most
+    /// clients send it. Both are the same key.
     #[default]
-    Strict,
-    /// Without the quotes as well. Both are the same key.
     Lenient,
+    /// As the draft has it, in quotes.
+    Strict,
 }
 
 /// What of a body two equal requests share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum BodyFingerprint {
-    /// JSON in its canonical form (RFC 8785), multipart without its boundary, all else byte by
-    /// byte.
+    /// JSON whatever the order of its members and its spaces, with numbers by their exact value
+    /// (see [`Fingerprint::json_text`](crate::Fingerprint::json_text)); multipart without its
+    /// boundary; all else byte by byte.
     #[default]
     Canonical,
     /// Byte by byte.
@@ -61,19 +67,23 @@ impl Disposition {
     }
 }
 
-type Extractor = dyn Fn(&Parts) -> Vec<u8> + Send + Sync;
-type Dispositions = dyn Fn(StatusCode) -> Disposition + Send + Sync;
+pub(super) type Extractor = dyn Fn(&Parts) -> Vec<u8> + Send + Sync;
+pub(super) type Dispositions = dyn Fn(StatusCode) -> Disposition + Send + Sync;
 
 /// The rules of a route. Every setter has a default.
 ///
 /// ```
-/// use idempotency_ledger::http::{HeaderForm, HttpPolicy, Presence};
+/// use idempotency_ledger::http::{HttpPolicy, Presence};
+///
+/// /// What the authentication in front of the layer has found out.
+/// #[derive(Clone)]
+/// struct UserId(u64);
 ///
 /// let policy = HttpPolicy::new()
 ///     .key(Presence::Optional)
-///     .header_form(HeaderForm::Lenient)
-///     .principal(|parts| match parts.headers.get("authorization") {
-///         Some(token) => token.as_bytes().to_vec(),
+///     .path_as_route()
+///     .principal(|parts| match parts.extensions.get::<UserId>() {
+///         Some(UserId(id)) => id.to_be_bytes().to_vec(),
 ///         None => Vec::new(),
 ///     });
 /// # let _ = policy;
@@ -86,12 +96,15 @@ pub struct HttpPolicy {
     pub(super) header_form: HeaderForm,
     pub(super) form_field: Option<FormField>,
     pub(super) body: BodyFingerprint,
+    pub(super) also_accepted: Vec<BodyFingerprint>,
     pub(super) request_bytes_max: usize,
     pub(super) stored_headers: Vec<HeaderName>,
     pub(super) wait: Option<Duration>,
-    pub(super) route: Arc<Extractor>,
+    /// `None` is the whole path, where this build can know it.
+    pub(super) route: Option<Arc<Extractor>>,
     pub(super) principal: Arc<Extractor>,
     pub(super) dispositions: Arc<Dispositions>,
+    pub(super) refusal: Option<RefusalForm>,
 }
 
 /// Says that classic forms may have their key in a field.
@@ -99,8 +112,9 @@ pub struct HttpPolicy {
 pub(super) struct FormField;
 
 impl HttpPolicy {
-    /// Everything at its default: POST and PATCH are guarded, the key is required and strict, the
-    /// principal is empty, bodies have at most 1 MiB, duplicates are refused and not kept waiting.
+    /// Everything at its default: POST and PATCH are guarded, the key is required, with quotes or
+    /// without, the principal is empty, bodies have at most 1 MiB, duplicates are refused and not
+    /// kept waiting.
     pub fn new() -> Self {
         Self {
             methods: vec![Method::POST, Method::PATCH],
@@ -108,12 +122,14 @@ impl HttpPolicy {
             header_form: HeaderForm::default(),
             form_field: None,
             body: BodyFingerprint::default(),
+            also_accepted: Vec::new(),
             request_bytes_max: 1024 * 1024,
             stored_headers: vec![CONTENT_TYPE, CONTENT_LANGUAGE, LOCATION, ETAG, LINK],
             wait: None,
-            route: Arc::new(|parts| parts.uri.path().as_bytes().to_vec()),
+            route: None,
             principal: Arc::new(|_| Vec::new()),
             dispositions: Arc::new(|status| Disposition::of_status(status.as_u16())),
+            refusal: None,
         }
     }
 
@@ -130,7 +146,8 @@ impl HttpPolicy {
         self
     }
 
-    /// How the header may be written. Default: strict.
+    /// How the header may be written. Default: with quotes or without. Parameters behind the quotes
+    /// are no part of the key.
     pub fn header_form(mut self, form: HeaderForm) -> Self {
         self.header_form = form;
         self
@@ -146,6 +163,24 @@ impl HttpPolicy {
     /// What of the body two equal requests share. Default: its canonical form.
     pub fn body_fingerprint(mut self, form: BodyFingerprint) -> Self {
         self.body = form;
+        self
+    }
+
+    /// Accepts retries of requests that were fingerprinted under an earlier form, after
+    /// [`HttpPolicy::body_fingerprint`] has changed: without it they are mismatches. Keep it for
+    /// the length of the retention. Another rule for route or principal makes other keys of those
+    /// in flight, and no form can accept them.
+    ///
+    /// ```
+    /// use idempotency_ledger::http::{BodyFingerprint, HttpPolicy};
+    ///
+    /// let policy = HttpPolicy::new()
+    ///     .body_fingerprint(BodyFingerprint::Raw)
+    ///     .also_accept(BodyFingerprint::Canonical); // until the last of them has expired
+    /// # let _ = policy;
+    /// ```
+    pub fn also_accept(mut self, earlier: BodyFingerprint) -> Self {
+        self.also_accepted.push(earlier);
         self
     }
 
@@ -173,16 +208,24 @@ impl HttpPolicy {
     }
 
     /// What was asked for. The route is part of a key's identity, so that two of them never see
-    /// each other's answer. Default: the path, as the layer sees it. A router that takes a prefix
-    /// away before the layer (a layer inside of a router that axum nests) has to give it back, or
-    /// `/shops/1/pay` and `/shops/2/pay` are one route: return the path of axum's `OriginalUri`.
+    /// each other's answer. Default: the whole path, also where axum has taken a prefix away, in one
+    /// spelling (`/a%62` is `/ab`). That needs the feature `axum`; without it a layer wants a rule
+    /// here, or [`HttpPolicy::path_as_route`].
     pub fn route(mut self, route: impl Fn(&Parts) -> Vec<u8> + Send + Sync + 'static) -> Self {
-        self.route = Arc::new(route);
+        self.route = Some(Arc::new(route));
         self
     }
 
+    /// The route is the path as the layer sees it, in one spelling: for services in front of which
+    /// no router takes a prefix away. There, `/shops/1/pay` and `/shops/2/pay` would be one route.
+    pub fn path_as_route(self) -> Self {
+        self.route(|parts| in_one_spelling(parts.uri.path()).into_bytes())
+    }
+
     /// Who asks. The principal is part of a key's identity, so that two of them never see each
-    /// other's answer; take it from what was authenticated. Default: everybody is the same.
+    /// other's answer; only its hash is stored. Take the id of the user that was authenticated. Not
+    /// the token: that is another one after a refresh, and the retry would run again. Default:
+    /// everybody is the same.
     pub fn principal(
         mut self,
         principal: impl Fn(&Parts) -> Vec<u8> + Send + Sync + 'static,
@@ -191,13 +234,52 @@ impl HttpPolicy {
         self
     }
 
-    /// What a status means for the key. Default: [`Disposition::of_status`].
+    /// What a status means for the key. Default: [`Disposition::of_status`]. In a
+    /// [transactional](super::IdempotencyLayer::transactional) layer, what is not stored is rolled
+    /// back, so that it certainly did not happen, and the key is free.
     pub fn dispositions(
         mut self,
         dispositions: impl Fn(StatusCode) -> Disposition + Send + Sync + 'static,
     ) -> Self {
         self.dispositions = Arc::new(dispositions);
         self
+    }
+
+    /// What a refusal is sent as. Default: a problem document (RFC 9457). For clients that want
+    /// another form: `stripe-node`, for one, takes any JSON without the member `error` for a
+    /// success. Keep the status and the headers, which say whether asking again makes sense.
+    ///
+    /// ```
+    /// use idempotency_ledger::http::HttpPolicy;
+    ///
+    /// let policy = HttpPolicy::new().refusal(|problem| {
+    ///     let error = serde_json::json!({"error": {
+    ///         "type": "idempotency_error",
+    ///         "code": problem.code().as_str(),
+    ///         "message": problem.detail(),
+    ///     }});
+    ///     let document = problem.clone().into_response();
+    ///     document.map(|_| error.to_string().into())
+    /// });
+    /// # let _ = policy;
+    /// ```
+    pub fn refusal(
+        mut self,
+        form: impl Fn(&Problem) -> Response<Bytes> + Send + Sync + 'static,
+    ) -> Self {
+        self.refusal = Some(Arc::new(form));
+        self
+    }
+
+    /// Whether the layer can tell one route from another. Axum takes prefixes away in front of it,
+    /// and only a build with the feature `axum` knows where the path was whole.
+    pub(super) fn check_route(&self, knows_whole_path: bool) {
+        assert!(
+            self.route.is_some() || knows_whole_path,
+            "without the feature `axum` of idempotency-ledger, a layer does not know what a router \
+             took away from the path; say what the route is: HttpPolicy::path_as_route() where \
+             nothing is nested, HttpPolicy::route(..) elsewhere, or enable the feature"
+        );
     }
 }
 
@@ -214,5 +296,20 @@ impl std::fmt::Debug for HttpPolicy {
             .field("presence", &self.presence)
             .field("header_form", &self.header_form)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_that_cannot_know_the_whole_path_wants_a_rule() {
+        HttpPolicy::new().check_route(true);
+        HttpPolicy::new().path_as_route().check_route(false);
+        let refused = std::panic::catch_unwind(|| HttpPolicy::new().check_route(false));
+        let message = refused.expect_err("there is no rule");
+        let message = message.downcast::<&str>().expect("a text");
+        assert!(message.contains("HttpPolicy::route"), "{message}");
     }
 }

@@ -1,12 +1,14 @@
 //! Problem documents (RFC 9457) with a code that programs can rely on.
 
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 
-use crate::decision::KeyError;
+use crate::decision::{KeyError, Timestamp};
 use crate::error::{Error, Invalid};
 use crate::operation::refusal::Refusal;
 
@@ -30,8 +32,13 @@ pub enum ProblemCode {
     InProgress,
     /// `interrupted`, 409: nobody knows whether it happened. Asking again does not help.
     Interrupted,
-    /// `stale-key`, 409: the key is so old that it may have run and been forgotten.
+    /// `stale-key`, 409: the key is so old that it may have run and been forgotten, or it lies in
+    /// the future. The member `now_ms` is the ledger's time in Unix milliseconds: a client mints a
+    /// new key by it where nothing was ever sent under the old one.
     StaleKey,
+    /// `not-transacted`, 500: the handler of a transactional layer answered with a success that is
+    /// no part of a transaction. It is a fault of the program, and each retry would run again.
+    NotTransacted,
     /// `payload-too-large`, 413: the body is above the limit.
     PayloadTooLarge,
     /// `quota`, 429: the namespace is full.
@@ -51,6 +58,7 @@ impl ProblemCode {
             Self::InProgress => "in-progress",
             Self::Interrupted => "interrupted",
             Self::StaleKey => "stale-key",
+            Self::NotTransacted => "not-transacted",
             Self::PayloadTooLarge => "payload-too-large",
             Self::Quota => "quota",
             Self::Storage => "storage",
@@ -66,6 +74,7 @@ impl ProblemCode {
             Self::PayloadTooLarge => 413,
             Self::Mismatch => 422,
             Self::Quota => 429,
+            Self::NotTransacted => 500,
             Self::Storage => 503,
         }
     }
@@ -78,6 +87,7 @@ impl ProblemCode {
             Self::InProgress => "The request is in progress",
             Self::Interrupted => "The request was interrupted",
             Self::StaleKey => "The key is too old",
+            Self::NotTransacted => "The answer was not stored",
             Self::PayloadTooLarge => "The body is too large",
             Self::Quota => "There is no room for more keys",
             Self::Storage => "The ledger failed",
@@ -100,6 +110,33 @@ pub struct Problem {
     code: ProblemCode,
     detail: String,
     retry_after_s: Option<u64>,
+    now: Option<Timestamp>,
+    form: Form,
+}
+
+/// What a problem is sent as; `None` is a problem document. Two problems are the same whatever
+/// they are sent as.
+#[derive(Clone, Default)]
+struct Form(Option<RefusalForm>);
+
+pub(super) type RefusalForm = Arc<dyn Fn(&Problem) -> Response<Bytes> + Send + Sync>;
+
+impl PartialEq for Form {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Form {}
+
+impl fmt::Debug for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() {
+            "custom"
+        } else {
+            "document"
+        })
+    }
 }
 
 impl Problem {
@@ -110,13 +147,40 @@ impl Problem {
             code,
             detail: detail.into(),
             retry_after_s: None,
+            now: None,
+            form: Form::default(),
         }
+    }
+
+    /// The same, sent as a policy wants its refusals.
+    pub(super) fn in_form(mut self, form: Option<&RefusalForm>) -> Self {
+        self.form = Form(form.cloned());
+        self
     }
 
     /// What it is.
     #[must_use]
     pub const fn code(&self) -> ProblemCode {
         self.code
+    }
+
+    /// What happened, for people.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// When asking again makes sense, where it does.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after_s.map(Duration::from_secs)
+    }
+
+    /// The ledger's time, of a stale key: what a client mints a new key by, where nothing was ever
+    /// sent under the old one.
+    #[must_use]
+    pub const fn now(&self) -> Option<Timestamp> {
+        self.now
     }
 
     pub(super) fn of_key(error: KeyError) -> Self {
@@ -133,10 +197,14 @@ impl Problem {
             Refusal::Quota { .. } => ProblemCode::Quota,
         };
         let mut problem = Self::new(code, refusal.to_string());
-        if let Refusal::InProgress { retry_after } = refusal {
-            // Rounded up, and at least one: an early retry is refused again.
-            let seconds = retry_after.as_millis().div_ceil(1_000);
-            problem.retry_after_s = Some(u64::try_from(seconds).unwrap_or(u64::MAX));
+        match refusal {
+            Refusal::InProgress { retry_after } => {
+                // Rounded up, and at least one: an early retry is refused again.
+                let seconds = retry_after.as_millis().div_ceil(1_000);
+                problem.retry_after_s = Some(u64::try_from(seconds).unwrap_or(u64::MAX));
+            }
+            Refusal::Stale { now, .. } => problem.now = Some(*now),
+            Refusal::Mismatch | Refusal::Quota { .. } => {}
         }
         problem
     }
@@ -174,22 +242,20 @@ impl Problem {
         }
     }
 
-    /// The response to send.
+    /// The response to send: a problem document, or what
+    /// [`HttpPolicy::refusal`](super::HttpPolicy::refusal) makes of it.
     ///
     /// # Panics
     ///
     /// Never: what it is made of is valid.
     #[must_use]
-    pub fn into_response(self) -> Response<Bytes> {
+    pub fn into_response(mut self) -> Response<Bytes> {
+        // Taken: the hook may ask for the document.
+        if let Some(form) = std::mem::take(&mut self.form).0 {
+            return form(&self);
+        }
         let status = self.code.status();
-        let document = serde_json::json!({
-            "type": "about:blank",
-            "title": self.code.title(),
-            "status": status,
-            "detail": self.detail,
-            "code": self.code.as_str(),
-        });
-        let mut response = Response::new(Bytes::from(in_order(&document)));
+        let mut response = Response::new(Bytes::from(self.document()));
         *response.status_mut() = StatusCode::from_u16(status).expect("a status of the table");
         let json = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(CONTENT_TYPE, json);
@@ -199,15 +265,24 @@ impl Problem {
         }
         response
     }
-}
 
-/// The members in the order in which people read them.
-fn in_order(document: &serde_json::Value) -> String {
-    let members = ["type", "title", "status", "detail", "code"].map(|name| {
-        let value = &document[name];
-        format!("\"{name}\":{value}")
-    });
-    format!("{{{}}}", members.join(","))
+    /// The members in the order in which people read them.
+    fn document(&self) -> String {
+        let quoted = |text: &str| serde_json::Value::from(text).to_string();
+        let mut members = vec![
+            format!(
+                "\"type\":\"about:blank\",\"title\":{}",
+                quoted(self.code.title())
+            ),
+            format!("\"status\":{}", self.code.status()),
+            format!("\"detail\":{}", quoted(&self.detail)),
+            format!("\"code\":{}", quoted(self.code.as_str())),
+        ];
+        if let Some(now) = self.now {
+            members.push(format!("\"now_ms\":{}", now.unix_ms()));
+        }
+        format!("{{{}}}", members.join(","))
+    }
 }
 
 impl fmt::Display for Problem {

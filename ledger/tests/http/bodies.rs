@@ -3,7 +3,7 @@
 use idempotency_ledger::http::{BodyFingerprint, HttpPolicy};
 
 use crate::client::{Answer, Call};
-use crate::shop::Shop;
+use crate::shop::{CHARGES, Shop};
 
 /// Whether the second body under the key of the first is a retry of it.
 #[track_caller]
@@ -80,6 +80,17 @@ fn json_that_says_something_else_is_another_request() {
             r#"{"a":-9223372036854775810}"#,
         ],
         [r#"{"a":1e400}"#, r#"{"a":1e401}"#],
+        // Fractions that are one double.
+        [
+            r#"{"a":123456789012.123456}"#,
+            r#"{"a":123456789012.123459}"#,
+        ],
+        [r#"{"a":0.1}"#, r#"{"a":0.10000000000000000001}"#],
+        // An exponent that no program counts to.
+        [
+            r#"{"a":1e99999999999999999999}"#,
+            r#"{"a":1e99999999999999999998}"#,
+        ],
         // A parser may take either.
         [r#"{"a":2}"#, r#"{"a":1,"a":2}"#],
         [r#"{"a":1}"#, r#"{"a":1,"a":2}"#],
@@ -87,6 +98,56 @@ fn json_that_says_something_else_is_another_request() {
     for [one, other] in different {
         assert!(!is_retry(&shop, &json(one), &json(other)), "{one} {other}");
         assert!(!is_retry(&shop, &json(other), &json(one)), "{other} {one}");
+    }
+}
+
+#[test]
+fn large_and_long_numbers_are_compared_by_value() {
+    let shop = Shop::new(HttpPolicy::new());
+    for (one, other) in [
+        // Ten thousand ether, in wei.
+        ("10000000000000000000000", "1e22"),
+        ("123456789012.1234560", "12345678901212345.6e-5"),
+        ("1e400", "10.0E+399"),
+        ("0", "-0.00e7"),
+    ] {
+        let member = |number: &str| json(&format!("{{\"b\":1,\"a\":{number}}}"));
+        let other = json(&format!("{{\"a\":{other},\"b\":1.0}}"));
+        assert!(is_retry(&shop, &member(one), &other), "{one}");
+    }
+}
+
+#[test]
+fn content_type_and_encoding_belong_to_the_request() {
+    for form in [BodyFingerprint::Canonical, BodyFingerprint::Raw] {
+        let shop = Shop::new(HttpPolicy::new().body_fingerprint(form));
+        let of = |content_type: &str| Call::post("/pay").body(content_type, "{\"a\":1}");
+        let packed = |encoding: &str| of("text/plain").header("content-encoding", encoding);
+        for (one, other) in [
+            (of("application/json"), of("text/plain")),
+            (of("application/json"), of("application/merge-patch+json")),
+            (
+                of("text/plain; charset=utf-8"),
+                of("text/plain; charset=utf-16"),
+            ),
+            (of("text/plain"), packed("gzip")),
+            (packed("gzip"), packed("br")),
+            (packed("gzip"), packed("gzip, br")),
+        ] {
+            assert!(!is_retry(&shop, &one, &other), "{one:?} {other:?}");
+            assert!(!is_retry(&shop, &other, &one), "{other:?} {one:?}");
+        }
+        for (one, other) in [
+            (of("application/json"), of("Application/JSON")),
+            (
+                of("text/plain;charset=utf-8"),
+                of("text/plain; Charset=\"utf-8\""),
+            ),
+            (of("text/plain"), packed("identity")),
+            (packed("gzip"), packed("GZIP")),
+        ] {
+            assert!(is_retry(&shop, &one, &other), "{one:?} {other:?}");
+        }
     }
 }
 
@@ -157,4 +218,29 @@ fn a_multipart_form_is_the_same_under_another_boundary() {
 
     let raw = Shop::new(HttpPolicy::new().body_fingerprint(BodyFingerprint::Raw));
     assert!(!is_retry(&raw, &form("b1", "1"), &form("b2", "1")));
+}
+
+#[test]
+fn a_changed_rule_of_the_layer_accepts_what_the_earlier_one_stored() {
+    use BodyFingerprint::{Canonical, Raw};
+    for (earlier, later) in [(Canonical, Raw), (Raw, Canonical)] {
+        let before = Shop::new(HttpPolicy::new().body_fingerprint(earlier));
+        let after = |policy: HttpPolicy| {
+            let policy = policy.body_fingerprint(later);
+            Shop::on(before.ledger.clone(), before.clock.clone(), CHARGES, policy)
+        };
+        let call = json(r#"{"a":1}"#).key("in-flight");
+        assert_eq!(call.send(before.addr()).status, 201);
+        let strict = after(HttpPolicy::new());
+        call.send(strict.addr()).assert_problem(422, "mismatch");
+        let kind = after(HttpPolicy::new().also_accept(earlier));
+        assert!(call.send(kind.addr()).is_replay());
+        // Each record is compared under the rule that it was made with.
+        let respaced = |key: &str| json(r#"{ "a":1}"#).key(key).send(kind.addr());
+        assert_eq!(respaced("in-flight").is_replay(), earlier == Canonical);
+        assert_eq!(json(r#"{"a":1}"#).key("new").send(kind.addr()).status, 201);
+        assert_eq!(respaced("new").is_replay(), later == Canonical);
+        let other = json(r#"{"a":2}"#).key("in-flight").send(kind.addr());
+        other.assert_problem(422, "mismatch");
+    }
 }

@@ -80,7 +80,7 @@ fn a_client_that_goes_away_while_it_waits_takes_nothing_along() {
     let first = first.open(shop.addr());
     until("it runs", || shop.calls() == 1);
     let waiting = pay().open(shop.addr());
-    until("somebody waits", || shop.clock.waiting() == 1);
+    until("the second has come", || shop.open() == 2);
     waiting.disconnect();
     let patient = pay().open(shop.addr());
     shop.open_gate();

@@ -5,8 +5,8 @@ use idempotency_ledger::http::{HeaderForm, HttpPolicy, Presence};
 use crate::client::Call;
 use crate::shop::Shop;
 
-fn lenient() -> HttpPolicy {
-    HttpPolicy::new().header_form(HeaderForm::Lenient)
+fn strict() -> HttpPolicy {
+    HttpPolicy::new().header_form(HeaderForm::Strict)
 }
 
 /// Nothing ran and nothing was stored.
@@ -27,11 +27,11 @@ fn without_a_key_the_effect_does_not_run() {
 
 #[test]
 fn a_malformed_key_is_refused_in_both_forms() {
-    for policy in [HttpPolicy::new(), lenient()] {
+    for policy in [HttpPolicy::new(), strict()] {
         let shop = Shop::new(policy);
         let longer = format!("\"{}\"", "k".repeat(256));
         let bare_longer = "k".repeat(256);
-        let wrong: [&[u8]; 17] = [
+        let wrong: [&[u8]; 20] = [
             b"",
             b"\"\"",
             b"\"abc",
@@ -39,7 +39,10 @@ fn a_malformed_key_is_refused_in_both_forms() {
             b"\"a\"b\"",
             b"\"a\\nb\"",
             b"\"abc\\\"",
-            b"\"abc\";q=1",
+            b"\"abc\";",
+            b"\"abc\";Q=1",
+            b"\"abc\";q=",
+            b"\"abc\" ;q",
             b"\"abc\" x",
             b"\"abc\", \"abc\"",
             b"abc, def",
@@ -62,7 +65,7 @@ fn a_malformed_key_is_refused_in_both_forms() {
 
 #[test]
 fn a_key_that_comes_twice_is_refused_even_where_both_are_equal() {
-    let shop = Shop::new(lenient());
+    let shop = Shop::new(strict());
     for [one, other] in [["\"abc\"", "\"abc\""], ["abc", "abc"], ["\"abc\"", "def"]] {
         let call = Call::post("/pay").header("Idempotency-Key", one);
         let call = call.header("idempotency-key", other);
@@ -79,8 +82,8 @@ fn the_longest_key_is_taken() {
 }
 
 #[test]
-fn quoted_and_bare_are_one_key_where_bare_is_allowed() {
-    let shop = Shop::new(lenient());
+fn quoted_and_bare_are_one_key_unless_the_draft_is_taken_strictly() {
+    let shop = Shop::new(HttpPolicy::new());
     let first = Call::post("/pay").header("Idempotency-Key", "abc");
     let first = first.send(shop.addr());
     let retry = Call::post("/pay").key("abc").send(shop.addr());
@@ -88,10 +91,33 @@ fn quoted_and_bare_are_one_key_where_bare_is_allowed() {
     assert_eq!((&first.body, shop.calls()), (&retry.body, 1));
     assert_eq!(shop.records()[0].key().as_str(), "abc");
 
-    let shop = Shop::new(HttpPolicy::new());
+    let shop = Shop::new(strict());
     let bare = Call::post("/pay").header("Idempotency-Key", "abc");
     bare.send(shop.addr()).assert_problem(400, "invalid-key");
     assert_untouched(&shop);
+}
+
+#[test]
+fn parameters_of_the_header_are_no_part_of_the_key() {
+    for policy in [HttpPolicy::new(), strict()] {
+        let shop = Shop::new(policy);
+        let written = [
+            "\"abc\"",
+            "\"abc\";q=1",
+            "\"abc\"; a;b=?0; c=\"d\"",
+            "\"abc\";*=:aGk=:",
+        ];
+        for (at, value) in written.iter().enumerate() {
+            let call = Call::post("/pay").header("Idempotency-Key", value);
+            let answer = call.send(shop.addr());
+            assert_eq!(
+                (answer.status, answer.is_replay()),
+                (201, at > 0),
+                "{value}"
+            );
+        }
+        assert_eq!(shop.records()[0].key().as_str(), "abc");
+    }
 }
 
 #[test]

@@ -4,20 +4,23 @@
 //! Nothing here sleeps. Where one side has to be somewhere before the other goes on, a gate holds
 //! a handler, or the test looks until it is so.
 
-#![cfg(feature = "tower")]
+#![cfg(feature = "axum")]
 
 mod client;
 mod disk;
 mod draw;
 mod shop;
 
+mod axum_routes;
 mod bodies;
 mod disconnects;
 mod extension;
 mod keys;
+mod leases;
 mod limits;
 mod refusals;
 mod replays;
+mod resolved;
 mod scopes;
 mod services;
 mod statuses;

@@ -3,9 +3,9 @@
 use axum::Router;
 use axum::extract::Request;
 use axum::response::Response;
-use axum::routing::post;
+use axum::routing::{MethodRouter, post};
 use idempotency_ledger::http::{
-    HttpAnswer, HttpPolicy, IdempotencyLayer, Keyed, Presence, TransactError,
+    Disposition, HttpAnswer, HttpPolicy, IdempotencyLayer, Keyed, Presence, TransactError,
 };
 use idempotency_ledger::redb::{ReadableTable, TableDefinition};
 use idempotency_ledger::{Begin, Key, Ledger, WriteTxn};
@@ -59,12 +59,13 @@ struct Bank {
 
 impl Bank {
     fn new() -> Self {
+        Self::under(HttpPolicy::new().key(Presence::Optional), post(handle))
+    }
+
+    fn under(policy: HttpPolicy, handler: MethodRouter) -> Self {
         let ledger = Ledger::in_memory().unwrap();
-        let policy = HttpPolicy::new().key(Presence::Optional);
         let layer = IdempotencyLayer::transactional(ledger.clone(), CHARGES, policy);
-        let router = Router::new()
-            .route("/deposit", post(handle))
-            .route_layer(layer);
+        let router = Router::new().route("/deposit", handler).route_layer(layer);
         Self {
             served: Served::new(router),
             ledger,
@@ -168,19 +169,86 @@ fn without_a_key_it_simply_runs() {
 }
 
 #[test]
-fn what_the_closure_answers_is_stored_whatever_its_status() {
+fn an_answer_that_says_that_it_did_not_happen_takes_the_effect_back_and_is_not_stored() {
     let bank = Bank::new();
-    for status in ["402", "409", "500"] {
+    // 503 says nothing by itself, but what was rolled back certainly did not happen.
+    for status in ["409", "429", "500", "503"] {
+        for key in [Some(status), None] {
+            let call = match key {
+                Some(key) => deposit_call(key),
+                None => Call::post("/deposit").json("{\"amount\":25}"),
+            };
+            let refused = bank.send(&call.clone().header("x-then", status));
+            let found = (refused.status.to_string(), refused.is_replay());
+            assert_eq!(found, (status.to_owned(), false), "{refused:?}");
+            assert_eq!(records(&bank.ledger).len(), 0, "{status}");
+            assert_eq!(bank.balance(), 0, "{status}");
+        }
+    }
+    let declined = deposit_call("declined").header("x-then", "402");
+    let first = bank.send(&declined);
+    let retry = bank.send(&declined);
+    assert_eq!((first.status, first.is_replay()), (402, false));
+    assert_eq!((retry.status, retry.is_replay()), (402, true));
+    assert_eq!(
+        bank.balance(),
+        25,
+        "what is stored has happened, whatever it says"
+    );
+    // The key is free: the retry runs.
+    assert_eq!(bank.send(&deposit_call("500")).text(), "balance 50");
+}
+
+#[test]
+fn dispositions_decide_in_a_transaction_too() {
+    let policy = HttpPolicy::new().dispositions(|status| match status.as_u16() {
+        400 | 402 => Disposition::Release,
+        503 => Disposition::Store,
+        status => Disposition::of_status(status),
+    });
+    let bank = Bank::under(policy, post(handle));
+    for (status, stored) in [("402", false), ("503", true), ("201", true)] {
         let call = deposit_call(status).header("x-then", status);
-        let first = bank.send(&call);
+        let before = bank.balance();
+        assert_eq!(bank.send(&call).status.to_string(), status);
         let retry = bank.send(&call);
         assert_eq!(
-            (first.status.to_string().as_str(), first.is_replay()),
-            (status, false)
+            (retry.status.to_string().as_str(), retry.is_replay()),
+            (status, stored)
         );
-        assert_eq!((retry.status, retry.is_replay()), (first.status, true));
+        assert_eq!(bank.balance(), before + 25 * u64::from(stored), "{status}");
     }
-    assert_eq!(bank.balance(), 75);
+}
+
+#[test]
+fn a_success_without_transact_is_an_error_and_never_a_silent_run_each_time() {
+    let bank = Bank::under(HttpPolicy::new().key(Presence::Optional), post(says));
+    for status in ["200", "201", "204", "303"] {
+        for _ in 0..2 {
+            let refused = bank.send(&deposit_call(status).header("x-then", status));
+            let found = (refused.status, refused.problem());
+            assert_eq!(found, (500, "not-transacted".to_owned()), "{refused:?}");
+            for word in ["Keyed::transact", status] {
+                assert!(refused.text().contains(word), "{refused:?}");
+            }
+        }
+    }
+    // What the handler refused is its own answer: nothing is said to have happened.
+    for status in ["400", "404", "503"] {
+        let refused = bank.send(&deposit_call(status).header("x-then", status));
+        assert_eq!(refused.status.to_string(), status);
+    }
+    // Without a key there is nothing to keep.
+    let plain = Call::post("/deposit").header("x-then", "201");
+    assert_eq!(bank.send(&plain).status, 201);
+    assert_eq!(records(&bank.ledger).len(), 0);
+}
+
+/// Never asks for [`Keyed`].
+async fn says(request: Request) -> Response {
+    let status = request.headers().get("x-then").unwrap();
+    let response = Response::builder().status(status.to_str().unwrap());
+    response.body("as it was told".into()).unwrap()
 }
 
 #[test]
@@ -189,7 +257,7 @@ fn another_body_is_a_mismatch_and_bad_keys_are_refused() {
     assert_eq!(bank.send(&deposit_call("a")).status, 201);
     let other = Call::post("/deposit").key("a").json("{\"amount\":26}");
     bank.send(&other).assert_problem(422, "mismatch");
-    let broken = Call::post("/deposit").header("idempotency-key", "a");
+    let broken = Call::post("/deposit").header("idempotency-key", "\"a");
     bank.send(&broken).assert_problem(400, "invalid-key");
     assert_eq!(bank.balance(), 25);
 }
