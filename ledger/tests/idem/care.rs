@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use idempotency_ledger::http::{HttpAnswer, scope_of};
+use idempotency_ledger::{Fingerprint, FingerprintAlgorithm, Key, Ledger, Namespace, Response};
+
 use crate::desk::{Desk, open_gate};
 
 #[test]
@@ -27,6 +30,70 @@ fn a_resolved_key_replays_what_the_person_supplied() {
         (replay.code, replay.out.as_str(), replay.err.as_str()),
         (5, "paid\n", "late\n")
     );
+}
+
+/// A ledger whose request over HTTP was interrupted, as the middleware leaves it.
+fn with_interrupted_request(desk: &Desk) -> (Key, Vec<u8>) {
+    let ledger = Ledger::open(desk.ledger()).unwrap();
+    let key = Key::new("order-17").unwrap();
+    let scope = scope_of(&http::Method::POST, b"/charges", b"ann");
+    let asked = Fingerprint::from_stored(FingerprintAlgorithm::Http, [17; 32]);
+    let request = ledger.operation(CHARGES, &key, asked).scope(&scope);
+    drop(request.begin().unwrap());
+    ledger.close().unwrap();
+    (key, scope)
+}
+
+const CHARGES: Namespace = Namespace::new("charges");
+
+#[test]
+fn an_interrupted_http_request_is_completed_with_an_http_answer() {
+    let desk = Desk::new();
+    let (key, scope) = with_interrupted_request(&desk);
+    fs::write(desk.path("body"), "{\"id\":7}").unwrap();
+    let scope_words = String::from_utf8(scope.clone()).unwrap();
+    let place = [
+        "order-17",
+        "--namespace",
+        "charges",
+        "--scope",
+        &scope_words,
+    ];
+    let resolve = |words: &[&str]| desk.run(&[&["resolve"], &place[..], words].concat());
+    // What no retry could be sent is refused before it is stored, and the remedy is said.
+    let refused = resolve(&["--complete", "body"]);
+    assert_eq!(refused.code, 64, "{refused:?}");
+    for word in ["nothing was written", "idem resolve --http"] {
+        assert!(refused.err.contains(word), "{refused:?}");
+    }
+    for wrong in [
+        &["--http", "99"][..],
+        &["--http", "1000"],
+        &["--http", "201", "--header", "no header"],
+        &["--http", "201", "--header", "b\u{e4}d: x"],
+        &["--http", "201", "--body", "missing"],
+        &["--http", "201", "--release"],
+        &["--http", "201", "--complete", "body"],
+        &["--body", "body"],
+    ] {
+        assert_eq!(resolve(wrong).code, 64, "{wrong:?}");
+    }
+    let done = resolve(&[
+        "--http",
+        "201",
+        "--header",
+        "Content-Type: application/json",
+        "--header",
+        "location:/charges/7",
+        "--body",
+        "body",
+    ]);
+    assert_eq!(done.code, 0, "{done:?}");
+    let ledger = Ledger::open(desk.ledger()).unwrap();
+    let seen = ledger.record(CHARGES, &key).scope(&scope).peek().unwrap();
+    let answer = HttpAnswer::new(201, "application/json", "{\"id\":7}");
+    let wanted = Response::from(answer.header("location", "/charges/7"));
+    assert_eq!(seen.unwrap().response(), Some(&wanted));
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use idempotency_ledger::Timestamp;
+
 use crate::desk::Desk;
 
 /// What the status file says: outcome, reason, exit code of the command, exit code of `idem`.
@@ -16,6 +18,12 @@ fn status(desk: &Desk) -> (String, String, Option<i64>, i64) {
         code,
         status["exit"].as_i64().unwrap(),
     )
+}
+
+fn now_ms(desk: &Desk) -> Option<u64> {
+    let line = fs::read_to_string(desk.path("status")).unwrap();
+    let status: serde_json::Value = serde_json::from_str(&line).unwrap();
+    status["now_ms"].as_u64()
 }
 
 fn expect(desk: &Desk, outcome: &str, reason: &str, code: Option<i64>, exit: i64) {
@@ -152,6 +160,11 @@ fn an_old_key_is_stale_where_that_is_asked_for() {
     let answer = desk.exec(old, &options, "echo ran >> effects");
     assert_eq!(answer.code, 68, "{answer:?}");
     expect(&desk, "refused", "stale", None, 68);
+    // The ledger's time, for whoever makes a new key by it.
+    let now_ms = now_ms(&desk).unwrap();
+    assert!(now_ms > 1_767_225_600_000, "{now_ms}");
+    let said = Timestamp::from_unix_ms(now_ms).to_string();
+    assert!(answer.err.contains(&said), "{said}: {answer:?}");
     assert_eq!(desk.exec(old, &[], "echo ran >> effects").code, 0);
     assert_eq!(desk.effects(), 1);
 }

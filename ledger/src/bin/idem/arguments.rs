@@ -332,7 +332,7 @@ pub(crate) struct ShowArguments {
 }
 
 #[derive(Debug, Args)]
-#[command(group(clap::ArgGroup::new("what").required(true).args(["release", "complete"])))]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["release", "complete", "http"])))]
 pub(crate) struct ResolveArguments {
     /// The key
     #[arg(value_name = "KEY")]
@@ -348,6 +348,18 @@ pub(crate) struct ResolveArguments {
     /// It did happen: replay this file as its standard output (/dev/null for none)
     #[arg(long, value_name = "FILE")]
     pub(crate) complete: Option<PathBuf>,
+
+    /// It did happen, over HTTP: replay an answer with this status
+    #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(100..=999))]
+    pub(crate) http: Option<u16>,
+
+    /// Replay this header with the answer, such as 'Content-Type: application/json'
+    #[arg(long, value_name = "HEADER", requires = "http")]
+    pub(crate) header: Vec<String>,
+
+    /// Replay this file as the body of the answer [default: an empty one]
+    #[arg(long, value_name = "FILE", requires = "http")]
+    pub(crate) body: Option<PathBuf>,
 
     /// Replay this file as its standard error
     #[arg(

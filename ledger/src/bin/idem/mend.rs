@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use idempotency_ledger::http::HttpAnswer;
 use idempotency_ledger::{Error, Fence, Policy, Progress, Resolution, Resolved, Response, Verify};
 
 use crate::arguments::{BackupArguments, ForgetArguments, ResolveArguments, VerifyArgument};
@@ -20,9 +21,10 @@ const SWEEP_ROWS: usize = 250;
 
 /// `idem resolve KEY`.
 pub(crate) fn resolve(arguments: ResolveArguments, location: &Location) -> Result<Exit, Failure> {
-    let resolution = match &arguments.complete {
-        None => Resolution::Released,
-        Some(out) => Resolution::Completed(result_of(out, &arguments)?),
+    let resolution = match (&arguments.complete, arguments.http) {
+        (None, None) => Resolution::Released,
+        (Some(out), _) => Resolution::Completed(result_of(out, &arguments)?),
+        (None, Some(status)) => Resolution::Completed(answer_of(status, &arguments)?),
     };
     let identity = Identity::new(&arguments.key, arguments.place)?;
     let ledger = location.open_existing(verify_of(arguments.verify))?;
@@ -70,6 +72,29 @@ fn result_of(out: &Path, arguments: &ResolveArguments) -> Result<Response, Failu
     }
     let ending = Ending::Exited(arguments.exit_code.unwrap_or(0));
     Ok(Response::command(recorder.finish(ending).encode()))
+}
+
+/// The HTTP answer that a person supplies, in the form in which the middleware stores it.
+fn answer_of(status: u16, arguments: &ResolveArguments) -> Result<Response, Failure> {
+    let body = match &arguments.body {
+        Some(path) => read(path, "--body", OUTPUT_BYTES_MAX)?,
+        None => Vec::new(),
+    };
+    let mut answer = http::Response::builder().status(status);
+    for header in &arguments.header {
+        let (name, value) = header.split_once(':').ok_or_else(|| {
+            Failure::usage(format!(
+                "--header {header:?} is no header; write 'Name: value'"
+            ))
+        })?;
+        answer = answer.header(name.trim(), value.trim());
+    }
+    match answer.body(body) {
+        Ok(answer) => Ok(HttpAnswer::from(answer).into()),
+        Err(error) => Err(Failure::usage(format!(
+            "--http {status} with these headers is no answer: {error}"
+        ))),
+    }
 }
 
 fn read(path: &Path, option: &str, limit: usize) -> Result<Vec<u8>, Failure> {

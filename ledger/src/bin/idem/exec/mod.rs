@@ -153,5 +153,9 @@ fn refused(plan: &Plan, refusal: &Refusal) -> Account {
         "{}: {refusal}{hint}; the command was not run",
         plan.identity.shown()
     ));
-    Account::new(Outcome::Refused, exit).because(reason)
+    let account = Account::new(Outcome::Refused, exit).because(reason);
+    match refusal {
+        Refusal::Stale { now, .. } => account.at(*now),
+        Refusal::InProgress { .. } | Refusal::Mismatch | Refusal::Quota { .. } => account,
+    }
 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use idempotency_ledger::Fence;
+use idempotency_ledger::{Fence, Timestamp};
 use serde::{Serialize, Serializer};
 
 use crate::exit::{Exit, Failure};
@@ -55,6 +55,10 @@ pub(crate) struct Account {
     pub(crate) attempt: Option<u32>,
     /// The command's own ending, if it ran now or its result was stored.
     pub(crate) child: Option<Child>,
+    /// The ledger's time in Unix milliseconds, of a stale key: what a new one is made by, where
+    /// nothing ever ran under the old one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) now_ms: Option<u64>,
     /// The exit code of `idem`.
     #[serde(serialize_with = "write_code")]
     pub(crate) exit: Exit,
@@ -98,12 +102,18 @@ impl Account {
             fence: None,
             attempt: None,
             child: None,
+            now_ms: None,
             exit,
         }
     }
 
     pub(crate) fn because(mut self, reason: Reason) -> Self {
         self.reason = Some(reason);
+        self
+    }
+
+    pub(crate) fn at(mut self, now: Timestamp) -> Self {
+        self.now_ms = Some(now.unix_ms());
         self
     }
 
