@@ -1,4 +1,4 @@
-//! Who asks: the bearer token, empty without one.
+//! Who asks: the user that the bearer token is for, empty without one.
 
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
@@ -10,8 +10,9 @@ use crate::problems::problem;
 /// The longest token that is taken.
 const TOKEN_BYTES_MAX: usize = 128;
 
-/// The principal of a request. A server of its own would look the token up; this one only demands
-/// that it can be one.
+/// The principal of a request: the user, never the token, which is another one after each refresh. A
+/// token is `USER` or `USER.SECRET` here, and whoever has one is let in; a server of its own would
+/// look it up.
 #[derive(Clone, Debug)]
 pub(crate) struct Principal(pub(crate) String);
 
@@ -25,7 +26,8 @@ impl Principal {
         let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
         let fits =
             !token.is_empty() && token.len() <= TOKEN_BYTES_MAX && token.bytes().all(is_token);
-        (scheme.eq_ignore_ascii_case("bearer") && fits).then(|| token.to_owned())
+        let user = token.split('.').next().filter(|user| !user.is_empty())?;
+        (scheme.eq_ignore_ascii_case("bearer") && fits).then(|| user.to_owned())
     }
 }
 

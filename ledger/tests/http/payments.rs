@@ -50,6 +50,29 @@ fn a_charge_happens_once_and_its_answer_is_replayed() {
 }
 
 #[test]
+fn a_refreshed_token_is_the_same_principal() {
+    let place = Place::new();
+    let server = place.start(&[]);
+    let first = server.send(&charge("order-17", 2_500).bearer("ann.secret-1"));
+    let retry = server.send(&charge("order-17", 2_500).bearer("ann.secret-2"));
+    assert_eq!((first.status, retry.is_replay()), (201, true), "{retry:?}");
+    assert!(
+        server
+            .send(&charge("order-17", 2_500).bearer("ann"))
+            .is_replay()
+    );
+    let other = server.send(&charge("order-17", 2_500).bearer("anne.secret-1"));
+    assert_eq!((other.status, other.is_replay()), (201, false));
+    for nobody in [".secret", "."] {
+        let refused = server.send(&charge("order-17", 2_500).bearer(nobody));
+        refused.assert_problem(401, "unauthorized");
+    }
+    let file = std::fs::read(place.path("shop.redb")).unwrap();
+    assert!(!crate::client::contains(&file, b"secret-1"));
+    assert_eq!(place.charges().len(), 2);
+}
+
+#[test]
 fn a_transfer_is_one_commit_and_runs_plainly_without_a_key() {
     let server_place = Place::new();
     let server = server_place.start(&[]);
