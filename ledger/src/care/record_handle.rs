@@ -10,7 +10,7 @@ use crate::decision::{
     Work, decide,
 };
 use crate::error::{Error, Invalid};
-use crate::operation::asked::{Asked, Placed, check_kind, check_response, identity};
+use crate::operation::asked::{Asked, Placed, check_response, check_supplied, identity};
 use crate::operation::beginning::is_unchanged;
 use crate::operation::ticket::{self, Ticket};
 use crate::store::engine::Engine;
@@ -229,7 +229,7 @@ impl RecordHandle {
                 Resolution::Released => store.remove(record_key, Some(record))?,
                 Resolution::Completed(response) => {
                     // Nothing is written yet, so it fails for this call alone.
-                    check_kind(&record.fingerprint, &response)?;
+                    check_supplied(&record.fingerprint, &response)?;
                     let fence = record.fence;
                     let done = decision::complete(
                         Some(record),

@@ -87,12 +87,10 @@ fn media_type(content_type: &str) -> String {
         })
         .collect();
     parameters.sort_unstable();
-    let mut media_type = essence_of(content_type);
-    for (name, value) in parameters {
-        // A quote is in no value, so the end of each is clear.
-        media_type.push_str(&format!(";{name}=\"{value}\""));
-    }
-    media_type
+    let parameters = parameters
+        .into_iter()
+        .map(|(name, value)| format!(";{name}=\"{value}\""));
+    essence_of(content_type) + &parameters.collect::<String>()
 }
 
 /// What the body is encoded with, in order; empty where it is what it is.
@@ -100,10 +98,10 @@ fn encoding_of(headers: &HeaderMap) -> String {
     let values = headers.get_all(CONTENT_ENCODING).iter();
     let names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     let names = names.map(|name| String::from_utf8_lossy(name.trim_ascii()).to_ascii_lowercase());
-    let named: Vec<_> = names
+    let encodings: Vec<_> = names
         .filter(|name| !name.is_empty() && name != "identity")
         .collect();
-    named.join(",")
+    encodings.join(",")
 }
 
 /// What lies between the boundaries of a multipart body.

@@ -90,7 +90,9 @@ impl Keyed {
             let answer = work(txn).map_err(Stopped::Handler)?;
             match rules.disposition(answer.status()) {
                 Disposition::Store => Ok(answer),
-                Disposition::Release | Disposition::Interrupt => Err(Stopped::Unstored(answer)),
+                Disposition::Release | Disposition::Interrupt => {
+                    Err(Stopped::Unstored(answer.into()))
+                }
             }
         };
         let done = match self.request {
@@ -115,7 +117,7 @@ impl Keyed {
 enum Stopped<E> {
     Handler(E),
     /// What it answered says that it did not happen.
-    Unstored(HttpAnswer),
+    Unstored(Box<HttpAnswer>),
 }
 
 async fn transact_keyed<E: Send + 'static>(

@@ -76,16 +76,24 @@ pub(crate) fn check_response(policy: &Policy, bytes: usize) -> Result<(), Error>
     Ok(())
 }
 
-/// Refuses a response that no retry of the request could be sent.
+/// Refuses a response of another kind than the retries of the request can be sent.
 pub(crate) fn check_kind(asked: &Fingerprint, response: &Response) -> Result<(), Error> {
-    let came_over_http = asked.algorithm() == FingerprintAlgorithm::Http;
-    if !came_over_http && *response.kind() != ResponseKind::Http {
-        return Ok(());
+    let kind = response.kind();
+    if asked.algorithm() == FingerprintAlgorithm::Http && *kind != ResponseKind::Http {
+        let reason = format!("it is no HTTP answer but {kind:?}");
+        return Err(Error::Invalid(Invalid::Kind { reason }));
     }
-    match StoredHttp::of_response(response) {
-        Ok(_) => Ok(()),
-        Err(reason) => Err(Error::Invalid(Invalid::Kind { reason })),
+    Ok(())
+}
+
+/// The same for one that is supplied by hand, which is read as a retry would read it.
+pub(crate) fn check_supplied(asked: &Fingerprint, response: &Response) -> Result<(), Error> {
+    check_kind(asked, response)?;
+    if *response.kind() == ResponseKind::Http {
+        let read = StoredHttp::of_response(response);
+        read.map_err(|reason| Error::Invalid(Invalid::Kind { reason }))?;
     }
+    Ok(())
 }
 
 pub(crate) fn identity(namespace: &str, key: &Key, scope: &Scope) -> Vec<u8> {

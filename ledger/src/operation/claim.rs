@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::events::Event;
 use crate::holder::live_claims::LiveClaim;
 use crate::holder::side_file::RunLock;
-use crate::operation::asked::Placed;
+use crate::operation::asked::{Placed, check_kind};
 use crate::operation::beginning::Started;
 use crate::operation::noted::{Met, note, note_ending};
 use crate::operation::refusal::{CompleteError, EndingError, ReleaseError};
@@ -207,7 +207,7 @@ impl Claim {
     pub fn complete(self, response: impl Into<Response>) -> Result<Replay, CompleteError> {
         let response = response.into();
         self.0.live.touch();
-        if let Err(error) = self.0.placed.asked.check_response(response.bytes().len()) {
+        if let Err(error) = self.check_completion(&self.0.engine, &response) {
             return Err(CompleteError {
                 claim: self,
                 response,
@@ -373,7 +373,9 @@ impl Claim {
             let reason = "the claim belongs to another ledger";
             return Err(Error::Unsupported { reason });
         }
-        self.0.placed.asked.check_response(response.bytes().len())
+        let asked = &self.0.placed.asked;
+        asked.check_response(response.bytes().len())?;
+        check_kind(&self.0.fingerprint, response)
     }
 
     /// What a batch has to know to end the claim.

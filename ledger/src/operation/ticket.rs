@@ -10,7 +10,7 @@ use crate::decision::{
 };
 use crate::error::Error;
 use crate::events::Event;
-use crate::operation::asked::{Placed, check_kind};
+use crate::operation::asked::{Placed, check_supplied};
 use crate::operation::beginning::take;
 use crate::operation::claim::{Claim, remove_if, store_completion};
 use crate::operation::noted::note_ending;
@@ -245,7 +245,7 @@ impl Ticket {
     pub(crate) fn check_answer(&self, response: &Response) -> Result<(), Error> {
         let asked = &self.0.placed.asked;
         asked.check_response(response.bytes().len())?;
-        check_kind(&self.0.seen.fingerprint, response)
+        check_supplied(&self.0.seen.fingerprint, response)
     }
 
     /// What a batch has to know to end the ticket.

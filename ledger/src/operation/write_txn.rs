@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::events::Event;
 use crate::holder::Written;
 use crate::holder::live_claims::LiveClaim;
-use crate::operation::asked::Placed;
+use crate::operation::asked::{Placed, check_kind, check_supplied};
 use crate::operation::beginning::{Begun, Started, begin, take};
 use crate::operation::claim::{Claim, complete_in, release_in};
 use crate::operation::noted::{Met, event_of_begun};
@@ -406,7 +406,10 @@ impl<'t, 'l> ClaimIn<'t, 'l> {
     ) -> Result<Replay, CompleteInError<'t, 'l>> {
         let response = response.into();
         let bytes = response.bytes().len();
-        if let Err(error) = self.started().placed.asked.check_response(bytes) {
+        let started = self.started();
+        let checked = started.placed.asked.check_response(bytes);
+        let checked = checked.and_then(|()| check_kind(&started.record.fingerprint, &response));
+        if let Err(error) = checked {
             return Err(CompleteInError {
                 claim: Some(self),
                 response,
@@ -641,6 +644,7 @@ impl<'t, 'l> TicketIn<'t, 'l> {
     pub fn complete(self, response: impl Into<Response>) -> Result<Replay, EndingError> {
         let response = response.into();
         self.placed.asked.check_response(response.bytes().len())?;
+        check_supplied(&self.seen.fingerprint, &response)?;
         let (txn, met) = (self.txn, Met::of(&self.placed.asked, Event::Completed));
         let ended =
             self.end(|store, placed, seen| complete_seen_in(store, placed, seen, &response))?;

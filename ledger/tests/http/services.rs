@@ -192,6 +192,16 @@ fn trailers_are_passed_on_in_both_directions() {
     }
 }
 
+/// Compiles where the layer takes such bodies.
+fn takes<B>(layer: &IdempotencyLayer)
+where
+    B: Body<Data: Send, Error: Into<axum::BoxError>> + Send + Unpin + 'static,
+{
+    is_service::<_, B>(&layer.layer(Teller { is_ready: false }));
+}
+
+fn is_service<S: Service<Request<B>>, B>(_: &S) {}
+
 #[test]
 fn any_request_body_is_taken_and_its_own_limit_is_told() {
     let runtime = Builder::new_current_thread().build().unwrap();
@@ -212,13 +222,6 @@ fn any_request_body_is_taken_and_its_own_limit_is_told() {
     assert_eq!(records(&ledger).len(), 0);
     assert_eq!(runtime.block_on(limited("abc")), 200);
     // What hyper hands to its services.
-    fn takes<B>(layer: &IdempotencyLayer)
-    where
-        B: Body<Data: Send, Error: Into<axum::BoxError>> + Send + Unpin + 'static,
-    {
-        fn is_service<S: Service<Request<B>>, B>(_: &S) {}
-        is_service::<_, B>(&layer.layer(Teller { is_ready: false }));
-    }
     takes::<hyper::body::Incoming>(&layer);
     takes::<Limited<hyper::body::Incoming>>(&layer);
     takes::<axum::body::Body>(&layer);

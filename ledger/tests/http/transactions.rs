@@ -8,7 +8,10 @@ use idempotency_ledger::http::{
     Disposition, HttpAnswer, HttpPolicy, IdempotencyLayer, Keyed, Presence, TransactError,
 };
 use idempotency_ledger::redb::{ReadableTable, TableDefinition};
-use idempotency_ledger::{Begin, Key, Ledger, WriteTxn};
+use idempotency_ledger::{
+    Begin, BeginIn, EndingError, Error, Invalid, Key, Ledger, Resolution, Resolved, RunError,
+    WriteTxn,
+};
 
 use crate::client::{Answer, Call};
 use crate::shop::{CHARGES, Served, records};
@@ -299,7 +302,7 @@ fn fifty_at_once_under_one_key_apply_once() {
 }
 
 #[test]
-fn what_else_is_stored_under_a_key_is_never_sent_as_an_answer() {
+fn what_no_retry_could_be_sent_is_never_stored_under_a_key() {
     let bank = Bank::new();
     assert_eq!(bank.send(&deposit_call("a")).status, 201);
     let record = records(&bank.ledger).remove(0);
@@ -307,10 +310,36 @@ fn what_else_is_stored_under_a_key_is_never_sent_as_an_answer() {
     let asked = *record.fingerprint();
     let request = bank.ledger.operation(CHARGES, &key, asked);
     let request = request.scope(record.scope().as_bytes());
-    request
-        .run_bytes(|_| Ok::<_, String>("bytes of somebody else"))
-        .unwrap();
-    let answer = bank.send(&deposit_call("b"));
-    assert_eq!((answer.status, answer.problem().as_str()), (503, "storage"));
-    assert!(!answer.text().contains("bytes of somebody else"));
+    let is_of_wrong_kind = |error: &EndingError| {
+        matches!(
+            error,
+            EndingError::Ledger(Error::Invalid(Invalid::Kind { .. }))
+        )
+    };
+    let stored = || Ok::<_, String>("bytes of somebody else");
+    let refused = request.clone().run_bytes(|_| stored());
+    let Err(RunError::Complete(unstored)) = refused else {
+        panic!("{refused:?}")
+    };
+    assert!(is_of_wrong_kind(&unstored.error), "{:?}", unstored.error);
+    drop(unstored);
+    bank.send(&deposit_call("b"))
+        .assert_problem(409, "interrupted");
+    // Nor in a transaction of somebody's own: neither by a claim nor by a ticket.
+    let txn = bank.ledger.write().unwrap();
+    let BeginIn::Interrupted(ticket) = request.clone().begin_in(&txn).unwrap() else {
+        panic!("it was interrupted")
+    };
+    let refused = ticket.complete("bytes of somebody else").unwrap_err();
+    assert!(is_of_wrong_kind(&refused), "{refused:?}");
+    txn.abort();
+    let mut record = bank.ledger.record(CHARGES, &key);
+    record = record.scope(records(&bank.ledger)[0].scope().as_bytes());
+    assert_eq!(
+        record.resolve(Resolution::Released).unwrap(),
+        Resolved::Done
+    );
+    let refused = request.transact_bytes(|_, _| stored());
+    assert!(refused.is_err(), "{refused:?}");
+    assert_eq!(bank.send(&deposit_call("b")).text(), "balance 50");
 }

@@ -60,6 +60,8 @@ fn an_interrupted_http_request_is_completed_with_an_http_answer() {
         &scope_words,
     ];
     let resolve = |words: &[&str]| desk.run(&[&["resolve"], &place[..], words].concat());
+    let shown = desk.run(&[&["show"], &place[..]].concat());
+    assert!(shown.out.contains("--http STATUS --body FILE"), "{shown:?}");
     // What no retry could be sent is refused before it is stored, and the remedy is said.
     let refused = resolve(&["--complete", "body"]);
     assert_eq!(refused.code, 64, "{refused:?}");

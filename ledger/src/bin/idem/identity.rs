@@ -55,10 +55,19 @@ impl Identity {
 
     /// The lines to choose from for a key whose attempt with `fence` was interrupted.
     pub(crate) fn resolve_lines(&self, location: &Location, fence: Fence) -> String {
+        self.lines(location, fence, "--complete /dev/null")
+    }
+
+    /// The same for a request that came over HTTP: its answer is one, too.
+    pub(crate) fn resolve_http_lines(&self, location: &Location, fence: Fence) -> String {
+        self.lines(location, fence, "--http STATUS --body FILE")
+    }
+
+    fn lines(&self, location: &Location, fence: Fence, completed: &str) -> String {
         format!(
             "  if it did not happen:  {}\n  if it did:             {}",
             self.resolve_line(location, fence, "--release"),
-            self.resolve_line(location, fence, "--complete /dev/null"),
+            self.resolve_line(location, fence, completed),
         )
     }
 

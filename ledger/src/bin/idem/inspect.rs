@@ -5,7 +5,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use idempotency_ledger::time::ClockState;
-use idempotency_ledger::{NamespaceStats, Policy, RecordFilter, RecordInfo, RecordState, Stats};
+use idempotency_ledger::{
+    FingerprintAlgorithm, NamespaceStats, Policy, RecordFilter, RecordInfo, RecordState, Stats,
+};
 use serde::Serialize;
 
 use crate::arguments::{LsArguments, ShowArguments, StateArgument, StatsArguments};
@@ -124,7 +126,11 @@ pub(crate) fn show(arguments: ShowArguments, location: &Location) -> Result<Exit
     } else {
         show_to_people(&info, &mut output)?;
         if info.state() == RecordState::Interrupted {
-            output.line(&identity.resolve_lines(location, info.fence()))?;
+            let lines = match info.fingerprint().algorithm() {
+                FingerprintAlgorithm::Http => identity.resolve_http_lines(location, info.fence()),
+                _ => identity.resolve_lines(location, info.fence()),
+            };
+            output.line(&lines)?;
         }
     }
     output.finish()?;
