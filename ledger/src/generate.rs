@@ -67,8 +67,8 @@ impl Fingerprint {
         Self::json_text(&text)
     }
 
-    /// The fingerprint of a JSON text, such as the body of a request: equal to [`Fingerprint::json`]
-    /// of what it says, with every number exactly as large as it is written.
+    /// The fingerprint of a JSON text, such as the body of a request: equal to
+    /// [`Fingerprint::json`] of what it says, with every number exactly as large as it is written.
     ///
     /// ```
     /// use idempotency_ledger::Fingerprint;

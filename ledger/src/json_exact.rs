@@ -14,7 +14,7 @@ const EXACT_INTEGER_END: f64 = 9_007_199_254_740_992.0;
 /// Decimals of up to so many digits are told apart by the doubles nearest to them.
 const EXACT_DIGITS: usize = 15;
 
-/// The canonical form of a JSON text: members in the order of RFC 8785, strings as there but behind
+/// The canonical form of a JSON text: members in the order of RFC 8785, strings as well, but after
 /// an `s`, numbers as the string `n`, sign, digits without zeros around them, `e`, power of ten.
 /// Numbers of one value are equal (1, 1.0 and 10e-1), whatever their size.
 ///
@@ -102,8 +102,8 @@ fn exact(number: &[u8]) -> Option<String> {
     }
 }
 
-/// Writes JSON and refuses doubles that may be the rounding of something else: whoever parsed them
-/// has lost the digits already.
+/// Writes JSON and refuses doubles that may be the rounding of something else: the parser that made
+/// them has lost the digits already.
 pub(crate) struct ExactFormatter;
 
 impl Formatter for ExactFormatter {

@@ -10,9 +10,8 @@ use crate::problems::problem;
 /// The longest token that is taken.
 const TOKEN_BYTES_MAX: usize = 128;
 
-/// The principal of a request: the user, never the token, which is another one after each refresh. A
-/// token is `USER` or `USER.SECRET` here, and whoever has one is let in; a server of its own would
-/// look it up.
+/// The principal of a request: the user, never the token, which is another one after each refresh.
+/// A token is `USER` or `USER.SECRET` here, and every one is believed; a real server looks it up.
 #[derive(Clone, Debug)]
 pub(crate) struct Principal(pub(crate) String);
 

@@ -93,7 +93,7 @@ impl Drop for Alarms {
     fn drop(&mut self) {
         self.board.is_over.store(true, Ordering::SeqCst);
         if self.board.process.is_current() {
-            // Callers that still wait have lost their ledger, and are let go.
+            // A task that still waits has lost its ledger, and ends.
             let due = locked(&self.board.due);
             due.signals.values().for_each(Signal::fire);
             drop(due);

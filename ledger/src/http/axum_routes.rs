@@ -16,7 +16,8 @@
 //! }
 //!
 //! async fn order(keyed: Keyed) -> Result<HttpAnswer, TransactError<HttpAnswer>> {
-//!     keyed.transact(|_txn| Ok(HttpAnswer::new(201, "text/plain", "ordered"))).await.map(Into::into)
+//!     let answer = HttpAnswer::new(201, "text/plain", "ordered");
+//!     keyed.transact(|_txn| Ok(answer)).await.map(Into::into)
 //! }
 //!
 //! let ledger = Ledger::in_memory()?;

@@ -69,9 +69,8 @@ impl Keyed {
     /// gets the stored answer. It runs on the thread that commits, so it should be short and do no
     /// input and output of its own. Without a key it simply runs.
     ///
-    /// An answer that is not stored by
-    /// [`HttpPolicy::dispositions`](super::HttpPolicy::dispositions) (by default 401, 408, 409, 425,
-    /// 429 and 5xx) rolls everything back, frees the key, and is sent.
+    /// An answer that [`HttpPolicy::dispositions`](super::HttpPolicy::dispositions) do not store (by
+    /// default 401, 408, 409, 425, 429 and 5xx) rolls everything back, frees the key, and is sent.
     ///
     /// # Errors
     ///

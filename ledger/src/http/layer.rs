@@ -38,8 +38,8 @@ use crate::traced;
 /// Makes the routes below it idempotent; see the [module](crate::http).
 ///
 /// Use it with axum's `route_layer`, so that routes that do not exist store nothing, and with the
-/// feature `axum`, so that it knows the whole path on nested routers, too. The service below it gets
-/// its requests with a [`ReadBody`], which axum's routes take as any other.
+/// feature `axum`, so that it knows the whole path on nested routers, too. The service below it
+/// gets its requests with a [`ReadBody`], which axum's routes take as any other.
 ///
 /// ```
 /// use axum::{Router, routing::post};
@@ -329,8 +329,8 @@ where
     Ok(answer.map(ReadBody::untouched))
 }
 
-/// Begins an operation. A claim that is overdue belongs to a handler that lives: where it is one of
-/// this layer's its lease is renewed, and the duplicate decides anew. Whoever waits goes on waiting.
+/// Begins an operation. A claim that is overdue belongs to a handler that lives. Where it is one of
+/// this layer's, its lease is renewed, and the duplicate decides anew, with the rest of its wait.
 async fn begin(rules: &Rules, operation: Operation) -> Result<Begin, crate::Error> {
     let until = operation.until();
     loop {

@@ -1,6 +1,6 @@
 //! Idempotency keys over HTTP: a tower layer on a ledger, after
-//! draft-ietf-httpapi-idempotency-key-header-07. Needs the feature `tower`, and tokio to run in; with
-//! axum, take the feature `axum`, which adds extractors and what axum alone knows of a path.
+//! draft-ietf-httpapi-idempotency-key-header-07. Needs the feature `tower`, and tokio to run in;
+//! with axum, take the feature `axum`, which adds extractors and what axum alone knows of a path.
 //!
 //! ```text
 //! request -> method, header, principal, body (bounded) -> decision of the ledger
@@ -29,7 +29,7 @@
 //! # Long handlers
 //!
 //! A handler may run for longer than its lease: the layer renews it, and duplicates are told
-//! `in-progress`, or wait, for as long as it runs. One that never ends keeps its key in progress, so
+//! `in-progress`, or wait, for as long as it runs. One that never ends keeps its key in progress:
 //! put a timeout (tower's `TimeoutLayer`) below the layer where that can be.
 //!
 //! # Disconnects

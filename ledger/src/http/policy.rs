@@ -146,8 +146,8 @@ impl HttpPolicy {
         self
     }
 
-    /// How the header may be written. Default: with quotes or without. Parameters behind the quotes
-    /// are no part of the key.
+    /// How the header may be written. Default: with quotes or without. Parameters that follow the
+    /// quotes are no part of the key.
     pub fn header_form(mut self, form: HeaderForm) -> Self {
         self.header_form = form;
         self
@@ -208,9 +208,9 @@ impl HttpPolicy {
     }
 
     /// What was asked for. The route is part of a key's identity, so that two of them never see
-    /// each other's answer. Default: the whole path, also where axum has taken a prefix away, in one
-    /// spelling (`/a%62` is `/ab`). That needs the feature `axum`; without it a layer wants a rule
-    /// here, or [`HttpPolicy::path_as_route`].
+    /// each other's answer. Default: the whole path, also where axum has taken a prefix away, in
+    /// one spelling (`/a%62` is `/ab`). That needs the feature `axum`; without it a layer wants a
+    /// rule here, or [`HttpPolicy::path_as_route`].
     pub fn route(mut self, route: impl Fn(&Parts) -> Vec<u8> + Send + Sync + 'static) -> Self {
         self.route = Some(Arc::new(route));
         self

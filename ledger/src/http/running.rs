@@ -1,8 +1,8 @@
 //! The handlers that run under a claim: they are counted, and their leases are renewed.
 //!
 //! One task for each layer renews for all of its handlers, so that a request costs no timer of its
-//! own. It runs while there are handlers, and wakes four times in a lease. A claim is renewed when a
-//! quarter of its lease has passed, so at the latest in the middle of it.
+//! own. It runs while there are handlers, and wakes four times in a lease. A claim is renewed when
+//! a quarter of its lease has passed, so at the latest in the middle of it.
 //!
 //! A clock may leap over all of that (a machine that slept). Until the task has caught up, a
 //! duplicate finds the claim overdue: then it renews by itself, since the handler is in this table.
@@ -79,7 +79,7 @@ impl Running {
     pub(super) async fn renew(&self, fence: Fence) -> bool {
         let key = locked(&self.table).keys.get(&fence).cloned();
         match key {
-            // One that has ended meanwhile is not renewed, and whoever asks decides anew.
+            // One that has ended meanwhile is not renewed, and the duplicate decides anew.
             Some(key) => {
                 let renewed = key.renew().await;
                 renewed.is_ok() || !locked(&self.table).keys.contains_key(&fence)
@@ -89,8 +89,8 @@ impl Running {
     }
 }
 
-/// The handler runs. Dropping it ends the claim, also by a panic: whoever keeps the request's
-/// extensions keeps nobody waiting by it.
+/// The handler runs. Dropping it ends the claim, also by a panic, and also where something still
+/// holds the request's extensions: no duplicate waits for those.
 pub(super) struct Entered {
     running: Arc<Running>,
     key: IdempotencyKey,

@@ -32,8 +32,8 @@ const ENCODED: AsciiSet = NON_ALPHANUMERIC
     .remove(b'@');
 
 /// The scope of a key as the layer stores it: the method, the route, and a hash of the principal,
-/// which is nowhere in clear text. One that is too long, or holds more than printable ASCII, is hashed
-/// as a whole. To find a record with [`Ledger::record`](crate::Ledger::record).
+/// which is nowhere in clear text. One that is too long, or holds more than printable ASCII, is
+/// hashed as a whole. To find a record with [`Ledger::record`](crate::Ledger::record).
 ///
 /// ```
 /// use idempotency_ledger::http::scope_of;

@@ -63,8 +63,8 @@ fn a_refreshed_token_is_the_same_principal() {
     );
     let other = server.send(&charge("order-17", 2_500).bearer("anne.secret-1"));
     assert_eq!((other.status, other.is_replay()), (201, false));
-    for nobody in [".secret", "."] {
-        let refused = server.send(&charge("order-17", 2_500).bearer(nobody));
+    for token in [".secret", "."] {
+        let refused = server.send(&charge("order-17", 2_500).bearer(token));
         refused.assert_problem(401, "unauthorized");
     }
     let file = std::fs::read(place.path("shop.redb")).unwrap();

@@ -316,7 +316,7 @@ fn what_no_retry_could_be_sent_is_never_stored_under_a_key() {
             EndingError::Ledger(Error::Invalid(Invalid::Kind { .. }))
         )
     };
-    let stored = || Ok::<_, String>("bytes of somebody else");
+    let stored = || Ok::<_, String>("bytes of another program");
     let refused = request.clone().run_bytes(|_| stored());
     let Err(RunError::Complete(unstored)) = refused else {
         panic!("{refused:?}")
@@ -325,12 +325,12 @@ fn what_no_retry_could_be_sent_is_never_stored_under_a_key() {
     drop(unstored);
     bank.send(&deposit_call("b"))
         .assert_problem(409, "interrupted");
-    // Nor in a transaction of somebody's own: neither by a claim nor by a ticket.
+    // Nor in a transaction of the program's own: neither by a claim nor by a ticket.
     let txn = bank.ledger.write().unwrap();
     let BeginIn::Interrupted(ticket) = request.clone().begin_in(&txn).unwrap() else {
         panic!("it was interrupted")
     };
-    let refused = ticket.complete("bytes of somebody else").unwrap_err();
+    let refused = ticket.complete("bytes of another program").unwrap_err();
     assert!(is_of_wrong_kind(&refused), "{refused:?}");
     txn.abort();
     let mut record = bank.ledger.record(CHARGES, &key);

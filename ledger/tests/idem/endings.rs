@@ -160,7 +160,7 @@ fn an_old_key_is_stale_where_that_is_asked_for() {
     let answer = desk.exec(old, &options, "echo ran >> effects");
     assert_eq!(answer.code, 68, "{answer:?}");
     expect(&desk, "refused", "stale", None, 68);
-    // The ledger's time, for whoever makes a new key by it.
+    // The ledger's time, to make a new key by.
     let now_ms = now_ms(&desk).unwrap();
     assert!(now_ms > 1_767_225_600_000, "{now_ms}");
     let said = Timestamp::from_unix_ms(now_ms).to_string();
