@@ -69,8 +69,9 @@ impl Keyed {
     /// gets the stored answer. It runs on the thread that commits, so it should be short and do no
     /// input and output of its own. Without a key it simply runs.
     ///
-    /// An answer that [`HttpPolicy::dispositions`](super::HttpPolicy::dispositions) do not store (by
-    /// default 401, 408, 409, 425, 429 and 5xx) rolls everything back, frees the key, and is sent.
+    /// An answer that [`HttpPolicy::dispositions`](super::HttpPolicy::dispositions) do not store
+    /// (by default 401, 408, 409, 425, 429 and 5xx) rolls everything back, frees the key, and is
+    /// sent.
     ///
     /// # Errors
     ///
