@@ -9,6 +9,13 @@ use crate::store::codec;
 const FORM: &str = "idempotency-ledger/http/1";
 
 /// Status, headers and body.
+#[cfg_attr(
+    not(feature = "tower"),
+    expect(
+        dead_code,
+        reason = "without the middleware it is only checked that they are there"
+    )
+)]
 pub(crate) struct StoredHttp {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, Vec<u8>)>,
