@@ -56,7 +56,8 @@ impl Fingerprint {
     ///
     /// What keeps the value from being JSON, such as a map whose keys are no strings, a number
     /// that is not finite, or a member that comes twice; and a double of more than 15 digits, or
-    /// from 2^53 on.
+    /// from 2^53 on; and integers of 128 bits, which are given as a string or with
+    /// [`Fingerprint::json_text`].
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self, String> {
         // It refuses what is not finite, which becomes `null` elsewhere.
         let _ = serde_jcs::to_vec(value).map_err(|error| error.to_string())?;
