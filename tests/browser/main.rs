@@ -20,6 +20,7 @@ mod interface;
 mod payloads;
 mod principals;
 mod reloads;
+mod secrets;
 mod shop;
 mod storage;
 mod surroundings;

@@ -47,7 +47,10 @@ export interface ClientOptions {
    * another.
    */
   principal?: string | null | (() => string | null);
-  /** What is stored of a payload. `fingerprint`: nothing that could be sent again. */
+  /**
+   * What is stored of a payload. `fingerprint`: nothing that could be sent again, as always where
+   * there is a card number, a password or the like in it.
+   */
   persist?: "payload" | "fingerprint";
   /** How `attempt.header` is written: as a structured header (default), or as the bare key. */
   headerFormat?: "quoted" | "raw";

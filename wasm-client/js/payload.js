@@ -77,11 +77,13 @@ function kept(core, payload, walked) {
 /** What a caller asks for: its digest, the payload of each attempt, and what may be stored. */
 export function asked(core, payload, asking = payload, isStorable = true) {
   const walked = walk(core, asking);
-  const copy = kept(core, payload, asking === payload ? walked : walk(core, payload));
+  // What is not compared is stored all the same.
+  const whole = asking === payload ? walked : walk(core, payload);
+  const copy = kept(core, payload, whole);
   return digestOf(core, walked).then((digest) => ({
     digest,
     payload: () => (copy ? restored(copy) : payload),
-    stored: isStorable && isKept(walked) ? copy : undefined,
+    stored: isStorable && isKept(whole) ? copy : undefined,
   }));
 }
 

@@ -75,14 +75,16 @@ export function sent({ request, options }, { payload, header, signal }) {
   return fetch(url, { ...options, ...bytes, method, headers, signal });
 }
 
-/** Whether a body in a known form has members that are not to be stored. */
+/** Whether a body has something in it that is not to be stored. */
 function isSensitive(core, type, body) {
+  const text = new TextDecoder().decode(body);
+  let said = text;
   try {
-    const text = new TextDecoder().decode(body);
-    if (type.includes("json")) return core.digest(JSON.parse(text), []).isSensitive;
-    return type.includes("urlencoded") && core.digest(new URLSearchParams(text), []).isSensitive;
+    if (type.includes("json")) said = JSON.parse(text);
+    if (type.includes("urlencoded")) said = new URLSearchParams(text);
+    return core.digest(said, []).isSensitive;
   } catch {
-    return false;
+    return core.digest(text, []).isSensitive;
   }
 }
 

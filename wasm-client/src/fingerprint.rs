@@ -11,6 +11,7 @@ use js_sys::{Array, Date, JsString, Object, Uint8Array};
 use wasm_bindgen::prelude::*;
 
 use crate::bindings::{self, Convertible, Members};
+use crate::sensitive::{self, holds_card_number};
 
 /// What is gathered before it is hashed, and what is copied of a buffer at a time.
 const CHUNK_BYTES: u32 = 64 * 1024;
@@ -18,9 +19,8 @@ const CHUNK_BYTES: u32 = 64 * 1024;
 const VALUES_MAX: usize = 200_000;
 /// A walk goes down the stack of the wasm, which has an end.
 const DEPTH_MAX: usize = 200;
-/// The names of members that are never stored.
-const SENSITIVE_PREFIX: &[u8] = b"cc-";
-const SENSITIVE_PART: &[u8] = b"password";
+/// Smaller numbers are the number of no card.
+const CARD_NUMBER_MIN: f64 = 1e12;
 /// U+FFFD in UTF-8.
 const REPLACEMENT: &[u8] = b"\xef\xbf\xbd";
 
@@ -33,6 +33,7 @@ pub(crate) fn digest(payload: &JsValue, trail: &Array) -> Result<Members, JsValu
         bytes: 0.0,
         values: 0,
         is_sensitive: false,
+        is_of_card: false,
         is_converted: false,
         blobs: Array::new(),
         ancestors: Vec::new(),
@@ -62,6 +63,8 @@ struct Walk<'t> {
     bytes: f64,
     values: usize,
     is_sensitive: bool,
+    /// Whether the member around the current value is named like a card.
+    is_of_card: bool,
     /// Whether a value said itself what it is, and so may be more than a clone of it.
     is_converted: bool,
     /// In the order of their places; their bytes are hashed after all the rest.
@@ -173,10 +176,10 @@ impl Walk<'_> {
             if member.is_undefined() {
                 continue;
             }
-            self.name(name.unchecked_ref());
-            self.value(&member).inspect_err(|_| {
-                self.trail.push(&name);
-            })?;
+            self.member(name.unchecked_ref(), &member)
+                .inspect_err(|_| {
+                    self.trail.push(&name);
+                })?;
         }
         self.write(b"e");
         Ok(())
@@ -187,22 +190,22 @@ impl Walk<'_> {
         self.write(&[tag]);
         for entry in Array::from(form).iter() {
             let entry: &Array = entry.unchecked_ref();
-            self.name(entry.get(0).unchecked_ref());
-            self.value(&entry.get(1))?;
+            self.member(entry.get(0).unchecked_ref(), &entry.get(1))?;
         }
         self.write(b"e");
         Ok(())
     }
 
-    fn name(&mut self, name: &JsString) {
-        let mut lower = String::from(name);
-        lower.make_ascii_lowercase();
-        let lower = lower.as_bytes();
-        self.is_sensitive |= lower.starts_with(SENSITIVE_PREFIX)
-            || lower
-                .windows(SENSITIVE_PART.len())
-                .any(|part| part == SENSITIVE_PART);
+    fn member(&mut self, name: &JsString, value: &JsValue) -> Result<(), JsValue> {
+        let words = sensitive::words(&String::from(name));
+        // Whether there is one, and that there is none, is no secret.
+        let has_value = !value.is_null() && value.as_bool().is_none();
+        self.is_sensitive |= has_value && sensitive::is_sensitive(&words, self.is_of_card);
         self.text(name);
+        let is_of_card = core::mem::replace(&mut self.is_of_card, sensitive::is_card(&words));
+        let walked = self.value(value);
+        self.is_of_card = is_of_card;
+        walked
     }
 
     fn blob(&mut self, kind: &str, blob: &Members) {
@@ -232,6 +235,7 @@ impl Walk<'_> {
     /// is taken in its own units, under another tag.
     fn text(&mut self, text: &JsString) {
         let utf8 = String::from(text);
+        self.is_sensitive |= holds_card_number(utf8.as_bytes());
         if utf8.as_bytes().windows(3).any(|bytes| bytes == REPLACEMENT) {
             let units: Vec<u8> = text.iter().flat_map(u16::to_le_bytes).collect();
             self.sized(b'h', &units);
@@ -244,6 +248,10 @@ impl Walk<'_> {
     fn number(&mut self, tag: u8, number: f64) -> Result<(), JsValue> {
         if !number.is_finite() {
             return Err(bindings::text_of(&number.into()).into());
+        }
+        if number >= CARD_NUMBER_MIN {
+            let text = String::from(bindings::text_of(&number.into()));
+            self.is_sensitive |= holds_card_number(text.as_bytes());
         }
         self.write(&[tag]);
         self.write(&(number + 0.0).to_le_bytes());

@@ -15,5 +15,6 @@ pub mod bindings;
 mod fingerprint;
 mod keys;
 mod record;
+mod sensitive;
 mod store;
 mod transition;
