@@ -89,6 +89,11 @@ fn node_imports_every_entry_without_effect_and_runs_tests_with_it() {
 }
 
 #[test]
+fn a_server_that_imports_a_page_with_a_client_goes_on_serving() {
+    assert_eq!(run(installed(), "node", &["server.mjs"]).trim(), "served");
+}
+
+#[test]
 fn careless_callers_of_one_page_get_what_is_true() {
     let printed = run(installed(), "node", &["--test", "careless.mjs"]);
     assert!(printed.contains("# pass 22"), "{printed}");

@@ -17,6 +17,7 @@ fn the_package_exports_what_its_interface_says() {
         "IdempotencyError",
         "NotSent",
         "Rejected",
+        "guardForm",
         "newKey"
     ]);
     assert_eq!(exports, expected);

@@ -17,6 +17,7 @@ mod forms;
 mod hammer;
 mod harness;
 mod interface;
+mod opening;
 mod payloads;
 mod principals;
 mod reloads;

@@ -117,11 +117,27 @@ export interface GuardOptions<T = unknown> {
   send?: (attempt: Attempt<FormData>) => Promise<T>;
   /** Fields that differ from page to page and are not compared, like a CSRF token. */
   exclude?: string[];
+  /** Comes once for each outcome, however often the form was pressed. */
   onOutcome?: (outcome: Outcome<T>) => void;
   onError?: (error: unknown) => void;
   /** `native`: the browser sends the form, with the key in the field `_idempotency_key`. */
   mode?: "fetch" | "native";
+  /**
+   * Where the client cannot be opened: the form stays here and says why under its fields
+   * (default), only `onError` is told, or the browser sends the form without any key.
+   */
+  ifUnavailable?: "explain" | "block" | "send";
 }
+
+/**
+ * Guards a form from now on, also before its client is there: a press is held until then, and
+ * sent. What is returned ends that. `form.submit()` passes every guard.
+ */
+export function guardForm<T>(
+  client: Client | PromiseLike<Client>,
+  form: HTMLFormElement,
+  options: GuardOptions<T>,
+): () => void;
 
 export type Code =
   | "in-progress"
@@ -206,7 +222,7 @@ export class Client {
   /** A `fetch` for libraries that take one. GET, HEAD and OPTIONS pass through. */
   fetchFor(operation: string | ((request: Request) => string)): typeof fetch;
 
-  /** Guards a form; what is returned ends that. `form.submit()` passes every guard. */
+  /** `guardForm()` for a client that is open. */
   guardForm<T>(form: HTMLFormElement, options: GuardOptions<T>): () => void;
 
   /** Asks the browser to keep the store. Some browsers ask the person. */

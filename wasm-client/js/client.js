@@ -5,7 +5,7 @@ import { handedOut, isResponse, storableOutcome } from "./answers.js";
 import { systemClock } from "./clock.js";
 import { IdempotencyError, refusal } from "./errors.js";
 import { Events } from "./events.js";
-import { guardForm } from "./form.js";
+import { guardForm as guarded } from "./form.js";
 import { IndexedDbStore, storageError } from "./indexeddb.js";
 import { acquire, slotName } from "./locks.js";
 import { asked, isSameDigest } from "./payload.js";
@@ -23,12 +23,34 @@ const PASSED_THROUGH = ["GET", "HEAD", "OPTIONS"];
 const memories = new Map();
 
 /** Opens a client. The entries of the package differ in where the core comes from. */
-export async function openClient(Client, source, options) {
+export function openClient(Client, source, options) {
+  const opening = opened(Client, source, options);
+  // Who uses it meets the error. A page that is rendered on a server uses it later or never, and
+  // a rejection that waits unseen until then would end the server.
+  opening.catch(() => {});
+  return opening;
+}
+
+/** A promise of a client that begins at its first use. One that failed begins again. */
+export function lazyClient(open) {
+  let opening;
+  return {
+    then(onOpened, onFailed) {
+      opening ??= open().catch((error) => {
+        opening = undefined;
+        throw error;
+      });
+      return opening.then(onOpened, onFailed);
+    },
+  };
+}
+
+async function opened(Client, source, options) {
   const settings = clientSettings(options);
   if (!isBrowser()) {
     throw new IdempotencyError(
       "unsupported",
-      "This is not a browser; open the client in a page or worker.",
+      "This is not a browser; open the client in a page or worker, or with lazy().",
     );
   }
   const core = await loadCore(source);
@@ -90,6 +112,17 @@ export function memoryStore({ core, settings, clock }) {
   const shelf = memoryShelf(memories.get(settings.dbName));
   return new SynchronousStore("memory", core, shelf, settings, clock);
 }
+
+/** Guards a form before its client is there. */
+export function guardForm(client, form, options) {
+  if (!(client instanceof Client) && typeof client?.then !== "function") {
+    throw invalid("client", "a client or a promise of one");
+  }
+  return guarded(client, form, options, insideOf);
+}
+
+/** What a guarded form needs of a client and no page does. */
+let insideOf;
 
 /** One client of a page. */
 export class Client {
@@ -202,12 +235,19 @@ export class Client {
 
   guardForm(form, options) {
     this.#checkOpen();
-    const follow = async (operation, send, payload, asking, isStorable, isOnlyClaim) => {
-      const call = this.#called(operation, send, {});
-      const ready = asked(this.#page.core, payload, asking, isStorable);
-      return this.#follow({ ...call, isOnlyClaim }, ready);
-    };
-    return guardForm(this, form, options, follow, this.#page.clock);
+    return guardForm(this, form, options);
+  }
+
+  static {
+    insideOf = (client) => ({
+      client,
+      clock: client.#page.clock,
+      follow: async (operation, send, what) => {
+        const call = client.#called(operation, send, {}, what.heldMs);
+        const ready = asked(client.#page.core, what.payload, what.asking, what.isStorable);
+        return client.#follow({ ...call, isOnlyClaim: what.isOnlyClaim }, ready);
+      },
+    });
   }
 
   requestPersistence() {
@@ -228,9 +268,9 @@ export class Client {
   }
 
   /** What every call notes before anything else is done. */
-  #called(operation, send, options) {
+  #called(operation, send, options, heldMs = 0) {
     const { clock, principal } = this.#page;
-    const calledAt = Math.max(clock.now(), this.#calledFrom);
+    const calledAt = Math.max(clock.now() - heldMs, this.#calledFrom);
     this.#checkOpen();
     checkOperation(operation);
     if (typeof send !== "function") throw invalid("send", "a function");

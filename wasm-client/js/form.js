@@ -7,17 +7,20 @@ import { refusal } from "./errors.js";
 import { tell } from "./events.js";
 import { isLeftToUser } from "./leftover.js";
 import { formOf } from "./payload.js";
-import { checkOperation, invalid } from "./settings.js";
+import { checkOperation, choice, invalid } from "./settings.js";
 
 const KEY_FIELD = "_idempotency_key";
 const SENSITIVE = 'input[type="password"], [autocomplete*="cc-" i], [autocomplete*="password" i]';
 
-/** Guards a form; what comes back ends that. `follow` claims and sends under the client's eyes. */
-export function guardForm(client, form, options, follow, clock) {
-  const { send, exclude = [], onOutcome, onError, mode = "fetch" } = options ?? {};
+/**
+ * Guards a form from now on; what comes back ends that. A press that comes before the client does
+ * is held until then. `inside` gives what claims and sends under the eyes of the client.
+ */
+export function guardForm(client, form, options, inside) {
+  const { send, exclude = [], onOutcome, onError } = options ?? {};
   const operation = checkOperation(options?.operation);
-  const isNative = mode === "native";
-  if (!isNative && mode !== "fetch") throw invalid("mode", '"fetch" or "native"');
+  const isNative = choice(options, "mode") === "native";
+  const ifUnavailable = choice(options, "ifUnavailable");
   if (!isNative && typeof send !== "function") throw invalid("send", "a function");
   if (!(form instanceof HTMLFormElement)) throw invalid("form", "a form element");
   const buttons = () =>
@@ -28,10 +31,12 @@ export function guardForm(client, form, options, follow, clock) {
   let isReleased = false;
   // What was handed to the page, so that an outcome found on mount is not handed over again.
   const delivered = new Set();
+  let reason;
 
   async function onSubmit(event) {
     if (event.defaultPrevented || isPassing) return;
     event.preventDefault();
+    const pressedAt = performance.now();
     const { submitter } = event;
     const payload = dataOf(form, submitter);
     // Where in its image a button was hit is no part of what is bought.
@@ -40,21 +45,51 @@ export function guardForm(client, form, options, follow, clock) {
     const isStorable = ![...form.elements].some((field) => field.matches(SENSITIVE));
     await settle(async () => {
       check(form, submitter);
-      const ended = follow(operation, send ?? noSend, payload, asking, isStorable, isNative);
+      const page = await ready();
+      if (!page) return pass({}, submitter, payload);
+      const what = { payload, asking, isStorable, isOnlyClaim: isNative };
+      // The call was made at the press, however long it was held.
+      what.heldMs = Math.round(performance.now() - pressedAt);
+      const ended = page.follow(operation, send ?? noSend, what);
       return isNative ? pass(await ended, submitter, payload) : ended;
     });
   }
 
-  /** Lets the browser send what the form was at the click, with the key in a hidden field. */
-  function pass({ key }, submitter, payload) {
+  /** The inside of the client, once there is one; nothing where the page said to send without. */
+  async function ready() {
+    try {
+      return inside(await client);
+    } catch (error) {
+      if (ifUnavailable !== "send") throw explained(error);
+      fail(error);
+      return undefined;
+    }
+  }
+
+  /** Says at the form why it cannot be sent. */
+  function explained(error) {
+    if (ifUnavailable !== "explain" || isReleased) return error;
+    reason ??= document.createElement("p");
+    reason.setAttribute("role", "alert");
+    reason.textContent = `This form cannot be sent here: ${error?.message ?? error}`;
+    form.append(reason);
+    return error;
+  }
+
+  /** Lets the browser send what the form was at the click, with a key in a hidden field. */
+  async function pass({ key }, submitter, payload) {
+    // A form that still tells its listeners of a press takes no other.
+    await new Promise((resolve) => setTimeout(resolve));
     if (isReleased) return;
-    const field = form.elements[KEY_FIELD] ?? document.createElement("input");
-    Object.assign(field, { type: "hidden", name: KEY_FIELD, value: key });
-    form.append(field);
+    if (key) {
+      const field = form.elements[KEY_FIELD] ?? document.createElement("input");
+      Object.assign(field, { type: "hidden", name: KEY_FIELD, value: key });
+      form.append(field);
+    }
     const asItWas = ({ formData }) => {
       for (const name of [...formData.keys()]) formData.delete(name);
       for (const [name, value] of payload) formData.append(name, value);
-      formData.set(KEY_FIELD, key);
+      if (key) formData.set(KEY_FIELD, key);
     };
     form.addEventListener("formdata", asItWas, { once: true });
     isPassing = true;
@@ -68,6 +103,7 @@ export function guardForm(client, form, options, follow, clock) {
 
   async function settle(work) {
     if (running++ === 0) mark(form, buttons());
+    reason?.remove();
     try {
       deliver(await work());
     } catch (error) {
@@ -78,7 +114,8 @@ export function guardForm(client, form, options, follow, clock) {
   }
 
   function deliver(outcome) {
-    if (!outcome || isReleased) return;
+    // Both halves of a double click get the same one, and the page gets it once.
+    if (!outcome || isReleased || delivered.has(outcome.key)) return;
     delivered.add(outcome.key);
     tell(onOutcome, outcome);
   }
@@ -90,13 +127,13 @@ export function guardForm(client, form, options, follow, clock) {
   /** What an earlier page life left: resumed while it is fresh, shown to the user later. */
   async function pickUp() {
     try {
-      const intent = (await client.pending()).find((one) => one.operation === operation);
+      const page = await ready();
+      if (!page || isNative || isReleased) return;
+      const opened = page.client;
+      const intent = (await opened.pending()).find((one) => one.operation === operation);
       if (isReleased) return;
-      if (isLeftToUser(intent, clock.now())) throw refusal("unresolved", { intent });
-      const resumed = async () => {
-        const outcome = await client.resume(operation, send);
-        return delivered.has(outcome?.key) ? null : outcome;
-      };
+      if (isLeftToUser(intent, page.clock.now())) throw refusal("unresolved", { intent });
+      const resumed = () => opened.resume(operation, send);
       if (intent) return await settle(resumed);
       // An outcome may have come before its receipt was shown.
       deliver(await resumed());
@@ -106,9 +143,10 @@ export function guardForm(client, form, options, follow, clock) {
   }
 
   form.addEventListener("submit", onSubmit);
-  if (!isNative) pickUp();
+  pickUp();
   return () => {
     isReleased = true;
+    reason?.remove();
     form.removeEventListener("submit", onSubmit);
     if (isNative) form.elements[KEY_FIELD]?.remove();
   };

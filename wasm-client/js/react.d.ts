@@ -8,8 +8,8 @@ import {
 } from "./client.js";
 
 export interface UseIdempotentSubmitOptions<P, T> extends SubmitOptions {
-  /** The client, or the promise of one. Make it once, outside of components. */
-  client: Client | Promise<Client>;
+  /** The client, or a promise of one like `lazy()`. Make it once, outside of components. */
+  client: Client | PromiseLike<Client>;
   /** Names what is bought, like `pay:order-17`. */
   operation: string;
   send: (attempt: Attempt<P>) => Promise<T>;

@@ -11,6 +11,8 @@ const CHOICES = {
   headerFormat: ["quoted", "raw"],
   ifBusy: ["wait", "refuse"],
   onChanged: ["refuse", "new-intent"],
+  mode: ["fetch", "native"],
+  ifUnavailable: ["explain", "block", "send"],
 };
 
 /** The settings of a client. Names that are not known are ignored. */
@@ -82,9 +84,10 @@ export function checkOperation(operation) {
   return operation;
 }
 
-function choice(options, name) {
+/** One of a closed list; the first where nothing was said. */
+export function choice(options, name) {
   const allowed = CHOICES[name];
-  const value = options[name] ?? allowed[0];
+  const value = options?.[name] ?? allowed[0];
   if (!allowed.includes(value)) throw invalid(name, `"${allowed.join('" or "')}"`);
   return value;
 }

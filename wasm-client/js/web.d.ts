@@ -1,6 +1,6 @@
 import { Client, type ClientOptions } from "./client.js";
 
-export { IdempotencyError, NotSent, Rejected } from "./client.js";
+export { IdempotencyError, NotSent, Rejected, guardForm } from "./client.js";
 
 export type {
   Attempt,
@@ -28,6 +28,12 @@ export interface WebOptions extends ClientOptions {
 export class IdempotencyClient extends Client {
   /** Opens the store and fetches the WebAssembly file. */
   static open(options?: WebOptions): Promise<IdempotencyClient>;
+
+  /**
+   * A promise of a client that begins to open at its first use: an `await`, a guarded form or the
+   * hook. So it may be made anywhere, at module level and on a server too.
+   */
+  static lazy(options?: WebOptions): PromiseLike<IdempotencyClient>;
 }
 
 /** A UUIDv7, for callers that keep keys themselves. */

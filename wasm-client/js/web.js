@@ -1,8 +1,9 @@
 // The package with its WebAssembly as a file beside it, for pages that serve one.
 
-import { Client, openClient } from "./client.js";
+import { Client, lazyClient, openClient } from "./client.js";
 import { freshKey } from "./keys.js";
 
+export { guardForm } from "./client.js";
 export { IdempotencyError, NotSent, Rejected } from "./errors.js";
 
 export class IdempotencyClient extends Client {
@@ -10,6 +11,10 @@ export class IdempotencyClient extends Client {
   static open(options) {
     const { wasm } = options ?? {};
     return openClient(IdempotencyClient, () => servedWasm(wasm), options);
+  }
+
+  static lazy(options) {
+    return lazyClient(() => IdempotencyClient.open(options));
   }
 }
 

@@ -4,6 +4,7 @@ import {
   IdempotencyError,
   NotSent,
   Rejected,
+  guardForm,
   newKey,
 } from "@idempotency-ledger/client";
 import type { ClientOptions, Code, Outcome, PendingIntent } from "@idempotency-ledger/client";
@@ -82,6 +83,12 @@ export async function recover(client: IdempotencyClient): Promise<void> {
       onError: (error) => console.error(error),
     });
     release();
+    const early: () => void = guardForm(IdempotencyClient.lazy(options), form, {
+      operation: "checkout:2",
+      mode: "native",
+      ifUnavailable: "block",
+    });
+    early();
   }
   client.close();
 }

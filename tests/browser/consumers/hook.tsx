@@ -6,7 +6,7 @@ interface Receipt {
   receipt: number;
 }
 
-const client = IdempotencyClient.open();
+const client = IdempotencyClient.lazy();
 
 export function PayButton({ order }: { order: string }) {
   const { submit, resume, acknowledge, status, outcome, error, pending } = useIdempotentSubmit<

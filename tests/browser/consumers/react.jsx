@@ -4,7 +4,7 @@ import { createRoot } from "react-dom/client";
 import { IdempotencyClient } from "@idempotency-ledger/client";
 import { useIdempotentSubmit } from "@idempotency-ledger/client/react";
 
-const client = IdempotencyClient.open();
+const client = IdempotencyClient.lazy();
 client.then((opened) => {
   window.client = opened;
 });

@@ -13,15 +13,17 @@ window.sendForm = (attempt) =>
     signal: attempt.signal,
   });
 
-window.guard = async (options = {}) => {
+window.guardOptions = (options = {}) => ({
+  operation: "checkout:17",
+  send: sendForm,
+  onOutcome: async (outcome) => outcomes.push(await read(outcome)),
+  onError: (error) => errors.push(describe(error)),
+  ...options,
+});
+
+window.guard = async (options) => {
   await opened;
-  return client.guardForm(form, {
-    operation: "checkout:17",
-    send: sendForm,
-    onOutcome: async (outcome) => outcomes.push(await read(outcome)),
-    onError: (error) => errors.push(describe(error)),
-    ...options,
-  });
+  return client.guardForm(form, guardOptions(options));
 };
 
 /** What a person and a screen reader see. */
