@@ -49,7 +49,7 @@ fn tarball(folder: &Path) -> PathBuf {
 
 /// The folder with the consumers and everything they need, made once for all tests of a run.
 /// There is no lock file: it would name the registry that some machine uses.
-fn installed() -> &'static Path {
+pub(crate) fn installed() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let folder = site::scratch().join("consumers");

@@ -16,6 +16,7 @@ mod fetching;
 mod forms;
 mod hammer;
 mod harness;
+mod htmx;
 mod interface;
 mod opening;
 mod payloads;

@@ -10,6 +10,9 @@ import { formOf } from "./payload.js";
 import { checkOperation, choice, invalid } from "./settings.js";
 
 const KEY_FIELD = "_idempotency_key";
+// What makes htmx send a form, also in its own spelling of data attributes.
+const SENT_BY_HTMX = /^(data-)?hx-(action|get|post|put|patch|delete|query)\b/;
+const BOOSTED_BY_HTMX = /^(data-)?hx-boost\b/;
 const SENSITIVE = 'input[type="password"], [autocomplete*="cc-" i], [autocomplete*="password" i]';
 
 /**
@@ -170,6 +173,25 @@ function check(form, button) {
   if (button?.hasAttribute("formaction") || button?.hasAttribute("formmethod")) {
     throw invalid("form", "one whose buttons have no formaction and no formmethod");
   }
+  if (isOfHtmx(form, button)) {
+    throw invalid(
+      "form",
+      "one that htmx does not send: take hx-post and its like off it (in a boosted page add" +
+        ' hx-boost="false"), request in `send`, and put the answer into the page in `onOutcome`',
+    );
+  }
+}
+
+/** What htmx sends goes past the guard, whichever of the two listens first. */
+function isOfHtmx(form, button) {
+  const names = (element, pattern) =>
+    element?.getAttributeNames().filter((name) => pattern.test(name)) ?? [];
+  if ([form, button].some((element) => names(element, SENT_BY_HTMX).length)) return true;
+  for (let around = form; around; around = around.parentElement) {
+    const [boost] = names(around, BOOSTED_BY_HTMX);
+    if (boost) return around.getAttribute(boost) !== "false";
+  }
+  return false;
 }
 
 function dataOf(form, submitter) {
