@@ -39,9 +39,11 @@ pub struct Stats {
     /// How far the wall clock leapt ahead of the ledger's time, while it is held back.
     pub unconfirmed_jump: Option<Duration>,
     /// How the wall clock stands to the ledger's time, and since when. One that is held back is
-    /// believed after an hour, or at once with [`Ledger::confirm_clock`](crate::Ledger::confirm_clock);
-    /// a time that is ahead of the right clock is taken back with
-    /// [`Ledger::take_clock_back`](crate::Ledger::take_clock_back).
+    /// believed after an hour, or at once with [`Ledger::confirm_clock`]; a time that is ahead of
+    /// the right clock is taken back with [`Ledger::take_clock_back`].
+    ///
+    /// [`Ledger::confirm_clock`]: crate::Ledger::confirm_clock
+    /// [`Ledger::take_clock_back`]: crate::Ledger::take_clock_back
     pub clock: ClockState,
     /// Whether the file was verified as a whole when it was opened.
     pub verified: bool,

@@ -4,15 +4,15 @@
 //! mark and reading are of one boot ("measured"), else by the clock of the process. `expected` is
 //! the mark plus `passed`.
 //!
-//! | # | mark and reading | wall clock | time | what it is called |
+//! | # | mark, reading | wall clock | time | called |
 //! | --- | --- | --- | --- | --- |
 //! | 1 | no mark | any | wall | agrees |
-//! | 2 | measured | at most 5 minutes from expected | the later one | agrees; a leap before it is forgotten |
+//! | 2 | measured | within 5 minutes of expected | the later one | agrees; a leap is forgotten |
 //! | 3 | measured | earlier | expected | behind |
 //! | 4 | measured | later, as it has been for an hour of boot time | wall | agrees |
 //! | 5 | measured | later | expected | leapt, held back |
 //! | 6 | not measured | more than `jump_max` later | expected | leapt, held back until confirmed |
-//! | 7 | not measured | at most `jump_max` later | the later one | agrees, or behind by more than 5 minutes |
+//! | 7 | not measured | at most `jump_max` later | the later one | agrees, or behind |
 //!
 //! A leap of row 6 stays held back in the boot that it was met in: row 4 needs a leap that began
 //! in a measured reading. What agrees with a leap is a wall clock that has gone on with the boot

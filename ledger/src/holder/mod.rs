@@ -177,11 +177,11 @@ impl Holder {
     ///   between B's commit and its own transaction: of the file the contradiction is taken over,
     ///   even where A knows a later time. So A is not believed while B commits more often than
     ///   once an hour; replays commit nothing and contradict nothing.
-    /// - After an hour without a commit of B's, A is believed, as one process alone would be. B then
-    ///   finds the file two days ahead of its clock, goes on from there, and reports it; a person
-    ///   takes it back.
-    /// - A person who takes it back raises the count of rewinds in the file: the mark is lower and yet newer,
-    ///   for A and for B, and not taken for that of a restored backup.
+    /// - After an hour without a commit of B's, A is believed, as one process alone would be. B
+    ///   finds the file two days ahead of its clock then, goes on from there, and reports it; a
+    ///   person takes it back.
+    /// - A person who takes it back raises the count of rewinds in the file: the mark is lower and
+    ///   yet newer, for A and for B, and not taken for that of a restored backup.
     pub(crate) fn absorb(&self, reached: Floor) -> Result<(), Error> {
         let seen = self.fences.stored.load(Ordering::SeqCst);
         {

@@ -12,6 +12,8 @@
 //!
 //! The key is part of the sum, so a value that damage moved to another key is damage too.
 
+mod tails;
+
 use std::time::Duration;
 
 use bincode::config;
@@ -23,17 +25,16 @@ use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::decision::{
-    BootId, BootTime, Checkpoint, ClaimLock, Claimed, ClockMark, Completed, Fence, Fingerprint,
-    FingerprintAlgorithm, Leap, OnInterrupted, Policy, PolicyStamp, Record, Response, ResponseKind,
-    State, Timestamp,
+    Checkpoint, ClaimLock, Claimed, Completed, Fence, Fingerprint, FingerprintAlgorithm,
+    OnInterrupted, Policy, PolicyStamp, Record, Response, ResponseKind, State, Timestamp,
 };
 use crate::events::Noted;
 use crate::events::counts::EventCounts;
 use crate::events::delays::Delays;
 
+pub(crate) use tails::{Floor, Tail, decode_floor, decode_tail, encode_floor, encode_tail};
+
 const VERSION: u8 = 1;
-/// Of tails and floors that say more of the clock than its time.
-const VERSION_WITH_CLOCK: u8 = 2;
 /// A record that says which lock its holder took: version 1 ++ the lock.
 const VERSION_WITH_LOCK: u8 = 2;
 /// A record whose answer is a value in JSON: version 1 with one more kind of answer.
@@ -314,212 +315,6 @@ pub(crate) fn decode_record(key: &[u8], sealed: &[u8]) -> Result<Record, Unreada
     })
 }
 
-/// The last row of a namespace: its counters, and what the file must never forget.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tail {
-    /// Stored records, expired ones that were not swept included.
-    pub(crate) records: u64,
-    /// Of these, claims: running or interrupted.
-    pub(crate) claimed: u64,
-    /// Bytes of their keys and values.
-    pub(crate) bytes: u64,
-    /// The highest fence given out in this namespace.
-    pub(crate) fence: u64,
-    /// The time at which the namespace was last written.
-    pub(crate) mark: ClockMark,
-    /// The newest time inside a key that was ever removed by sweeping; 0 for none.
-    pub(crate) newest_removed_ms: u64,
-}
-
-#[derive(Encode, Decode)]
-#[cfg_attr(test, derive(Serialize, serde::Deserialize))]
-struct StoredTail {
-    records: u64,
-    claimed: u64,
-    bytes: u64,
-    fence: u64,
-    mark_ms: u64,
-    newest_removed_ms: u64,
-}
-
-#[derive(Encode, Decode)]
-#[cfg_attr(test, derive(Serialize, serde::Deserialize))]
-struct StoredTailWithClock {
-    tail: StoredTail,
-    clock: StoredClock,
-}
-
-/// What a mark says beside its time.
-#[derive(Encode, Decode)]
-#[cfg_attr(test, derive(Serialize, serde::Deserialize))]
-struct StoredClock {
-    rewinds: u32,
-    boot: Option<StoredBoot>,
-    leap: Option<StoredLeap>,
-}
-
-#[derive(Encode, Decode)]
-#[cfg_attr(test, derive(Serialize, serde::Deserialize))]
-struct StoredBoot {
-    id: [u8; 16],
-    since_start_ms: u64,
-}
-
-#[derive(Encode, Decode)]
-#[cfg_attr(test, derive(Serialize, serde::Deserialize))]
-struct StoredLeap {
-    since_ms: u64,
-    wall_ms: u64,
-    unmeasured: bool,
-}
-
-impl StoredClock {
-    /// `None` where the time says it all: then the bytes are those of version 1.
-    fn of(mark: &ClockMark) -> Option<Self> {
-        let clock = Self {
-            rewinds: mark.rewinds,
-            boot: mark.boot.map(|at| StoredBoot {
-                id: at.boot.to_bytes(),
-                since_start_ms: u64::try_from(at.since_start.as_millis()).unwrap_or(u64::MAX),
-            }),
-            leap: mark.leap.map(|leap| StoredLeap {
-                since_ms: leap.since.unix_ms(),
-                wall_ms: leap.wall.unix_ms(),
-                unmeasured: leap.unmeasured,
-            }),
-        };
-        // A leap that no boot clock measured is met anew by each opening.
-        (clock.rewinds > 0 || clock.boot.is_some()).then_some(clock)
-    }
-
-    fn mark(self, now_ms: u64) -> ClockMark {
-        ClockMark {
-            rewinds: self.rewinds,
-            now: Timestamp::from_unix_ms(now_ms),
-            boot: self.boot.map(|at| BootTime {
-                boot: BootId::from_bytes(at.id),
-                since_start: Duration::from_millis(at.since_start_ms),
-            }),
-            leap: self.leap.map(|leap| Leap {
-                since: Timestamp::from_unix_ms(leap.since_ms),
-                wall: Timestamp::from_unix_ms(leap.wall_ms),
-                unmeasured: leap.unmeasured,
-            }),
-        }
-    }
-}
-
-fn mark_of(now_ms: u64) -> ClockMark {
-    ClockMark::from(Timestamp::from_unix_ms(now_ms))
-}
-
-pub(crate) fn encode_tail(key: &[u8], tail: &Tail) -> Vec<u8> {
-    let stored = StoredTail {
-        records: tail.records,
-        claimed: tail.claimed,
-        bytes: tail.bytes,
-        fence: tail.fence,
-        mark_ms: tail.mark.now.unix_ms(),
-        newest_removed_ms: tail.newest_removed_ms,
-    };
-    match StoredClock::of(&tail.mark) {
-        None => seal(key, &stored),
-        Some(clock) => {
-            let tail = stored;
-            seal_as(
-                VERSION_WITH_CLOCK,
-                key,
-                &StoredTailWithClock { tail, clock },
-            )
-        }
-    }
-}
-
-pub(crate) fn decode_tail(key: &[u8], sealed: &[u8]) -> Result<Tail, Unreadable> {
-    let (stored, clock) = match open_seal(key, sealed)? {
-        (VERSION, bytes) => (decode_body::<StoredTail>(bytes)?, None),
-        (VERSION_WITH_CLOCK, bytes) => {
-            let stored: StoredTailWithClock = decode_body(bytes)?;
-            (stored.tail, Some(stored.clock))
-        }
-        (version, _) => return Err(Unreadable::NewerVersion(version)),
-    };
-    let mark_ms = stored.mark_ms;
-    Ok(Tail {
-        records: stored.records,
-        claimed: stored.claimed,
-        bytes: stored.bytes,
-        fence: stored.fence,
-        mark: clock.map_or_else(|| mark_of(mark_ms), |clock| clock.mark(mark_ms)),
-        newest_removed_ms: stored.newest_removed_ms,
-    })
-}
-
-/// What fence and time may never fall below, for a file whose tails do not say so yet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Floor {
-    pub(crate) fence: u64,
-    pub(crate) mark: ClockMark,
-}
-
-impl Floor {
-    /// What a file has reached whose tails say so as well.
-    pub(crate) fn and(self, tail: &Tail) -> Self {
-        Self {
-            fence: self.fence.max(tail.fence),
-            mark: self.mark.newer(tail.mark),
-        }
-    }
-}
-
-#[derive(Encode, Decode)]
-#[cfg_attr(test, derive(Serialize, serde::Deserialize))]
-struct StoredFloor {
-    fence: u64,
-    mark_ms: u64,
-}
-
-#[derive(Encode, Decode)]
-#[cfg_attr(test, derive(Serialize, serde::Deserialize))]
-struct StoredFloorWithClock {
-    floor: StoredFloor,
-    clock: StoredClock,
-}
-
-pub(crate) fn encode_floor(key: &[u8], floor: &Floor) -> Vec<u8> {
-    let stored = StoredFloor {
-        fence: floor.fence,
-        mark_ms: floor.mark.now.unix_ms(),
-    };
-    match StoredClock::of(&floor.mark) {
-        None => seal(key, &stored),
-        Some(clock) => {
-            let floor = stored;
-            seal_as(
-                VERSION_WITH_CLOCK,
-                key,
-                &StoredFloorWithClock { floor, clock },
-            )
-        }
-    }
-}
-
-pub(crate) fn decode_floor(key: &[u8], sealed: &[u8]) -> Result<Floor, Unreadable> {
-    let (stored, clock) = match open_seal(key, sealed)? {
-        (VERSION, bytes) => (decode_body::<StoredFloor>(bytes)?, None),
-        (VERSION_WITH_CLOCK, bytes) => {
-            let stored: StoredFloorWithClock = decode_body(bytes)?;
-            (stored.floor, Some(stored.clock))
-        }
-        (version, _) => return Err(Unreadable::NewerVersion(version)),
-    };
-    let mark_ms = stored.mark_ms;
-    Ok(Floor {
-        fence: stored.fence,
-        mark: clock.map_or_else(|| mark_of(mark_ms), |clock| clock.mark(mark_ms)),
-    })
-}
-
 /// What the callers of a namespace met.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 #[cfg_attr(test, derive(Serialize, serde::Deserialize))]
@@ -695,7 +490,11 @@ mod tests {
 
     use serde_json::{Value, json};
 
+    use super::tails::{
+        StoredClock, StoredFloor, StoredFloorWithClock, StoredTail, StoredTailWithClock,
+    };
     use super::*;
+    use crate::decision::ClockMark;
 
     fn vectors() -> Value {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/records.json");

@@ -185,7 +185,7 @@ impl<'t> WriteStore<'t> {
     pub(crate) fn confirm_clock(&mut self) -> Result<Timestamp, Error> {
         let (reading, mark) = self.holder.believe_wall_clock();
         if reading.wall < reading.now {
-            // Nothing to confirm, and nothing that a sweep at a time from ahead could ride along with.
+            // Nothing to confirm, and no commit that would carry a sweep at this time.
             return Ok(reading.now);
         }
         // What rides along in this transaction was decided by the time before.

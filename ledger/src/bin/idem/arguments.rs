@@ -101,7 +101,7 @@ pub(crate) enum Action {
     Completions(CompletionsArguments),
     /// Print the manual page
     Man(ManArguments),
-    /// Confirm that the machine's clock is right after it leapt, or take the ledger's time back to it
+    /// Confirm that the machine's clock is right, or take the ledger's time back to it
     ConfirmClock(ConfirmClockArguments),
     /// Accept that the file is gone, or older than what was seen, as after restoring a backup
     AcceptRollback,
