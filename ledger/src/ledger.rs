@@ -418,6 +418,10 @@ impl Ledger {
     /// # Errors
     ///
     /// [`Error`].
+    #[expect(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the method alone is not general enough over the lifetime of the store"
+    )]
     pub fn confirm_clock(&self) -> Result<Timestamp, Error> {
         self.engine.check_writable()?;
         self.engine

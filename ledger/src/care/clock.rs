@@ -196,6 +196,10 @@ impl ClockBack {
     }
 }
 
+#[expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "the method alone is not general enough over the lifetime of the store"
+)]
 pub(crate) fn take_clock_back(engine: &Engine) -> Result<Timestamp, Error> {
     engine.check_writable()?;
     engine.submit(Patience::Bounded, 0, |store| store.take_clock_back())
