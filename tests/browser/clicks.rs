@@ -76,12 +76,13 @@ fn the_late_half_of_a_double_click_after_a_reload_joins_too() {
 }
 
 #[test]
-fn paying_twice_on_purpose_after_an_acknowledge_is_two_keys() {
+fn paying_twice_on_purpose_a_second_after_an_acknowledge_is_two_keys() {
     let shop = Shop::open();
     let tab = shop.tab();
     let twice = tab.run(
         "const first = await pay('order-1');\n\
          const isKnown = await client.acknowledge('pay:order-1', first.key);\n\
+         await sleepFor(1_000);\n\
          const second = await pay('order-1');\n\
          return { first, isKnown, second };",
     );
@@ -89,6 +90,73 @@ fn paying_twice_on_purpose_after_an_acknowledge_is_two_keys() {
     assert_ne!(twice["first"]["key"], twice["second"]["key"]);
     assert_eq!(twice["second"]["status"], "done");
     assert_eq!((shop.api().keys().len(), shop.api().charges()), (2, 2));
+}
+
+/// What a page does at a click that leaves its button there.
+const PAY_AND_ACKNOWLEDGE: &str = "window.clicked = [];\n\
+    document.querySelector('#pay').replaceWith(document.createElement('button'));\n\
+    window.button = document.querySelector('button');\n\
+    button.onclick = () => clicked.push((async () => {\n\
+      const outcome = await pay(order);\n\
+      document.querySelector('#receipt').textContent = outcome.value.receipt;\n\
+      await client.acknowledge(`pay:${order}`, outcome.key);\n\
+      return outcome.status;\n\
+    })());";
+
+/// Twice, so many milliseconds apart.
+const CLICK_TWICE: &str = "window.order = `order-${args}`; window.clicked.length = 0;\n\
+    button.click();\n\
+    await new Promise((resolve) => setTimeout(resolve, args));\n\
+    button.click();\n\
+    return await Promise.all(clicked);";
+
+#[test]
+fn a_double_click_at_human_gaps_pays_once_though_its_receipt_is_acknowledged_at_once() {
+    let shop = Shop::open();
+    let tab = shop.tab();
+    shop.api().otherwise(Plan::pay().after_ms(10));
+    tab.run(PAY_AND_ACKNOWLEDGE);
+    for (number, gap) in [60, 120, 250, 450].into_iter().enumerate() {
+        let statuses = tab.run_with(CLICK_TWICE, json!(gap));
+        assert_eq!(statuses, json!(["done", "joined"]), "{gap} ms apart");
+        assert_eq!(shop.api().requests().len(), number + 1, "{gap} ms apart");
+    }
+    // An impatient person never stops for a second.
+    let impatient = "window.order = 'impatient'; window.clicked.length = 0;\n\
+        for (let count = 0; count < 6; count += 1) {\n\
+          button.click();\n\
+          await new Promise((resolve) => setTimeout(resolve, 250));\n\
+        }\n\
+        return await Promise.all(clicked);";
+    let statuses = tab.run(impatient);
+    assert_eq!(statuses[5], "joined", "{statuses}");
+    assert_eq!((shop.api().keys().len(), shop.api().charges()), (5, 5));
+}
+
+#[test]
+fn an_acknowledgement_spares_presses_in_another_tab_and_after_a_reload() {
+    let shop = Shop::open();
+    let (tab, other) = (shop.tab(), shop.another_tab());
+    shop.api().next([Plan::lose_answer()]);
+    let once = "return await pay('order-1', 1, { retry: { maxAttempts: 1 } });";
+    assert_eq!(code(tab.try_run(once, json!(null))), "unknown");
+    tab.reload();
+    // The outcome came a while ago, and its receipt appears only now.
+    tab.run(
+        "await opened; const { key } = await resume('order-1'); await sleepFor(5_000);\n\
+         if (!await client.acknowledge('pay:order-1', key)) throw new Error('it is unknown');",
+    );
+    let times = tab.run("const [one] = await records(); return one.deliveredAt - one.settledAt;");
+    assert!(times.as_f64() >= Some(5_000.0), "{times}");
+    // However long this machine took, the receipt appears now.
+    let press = "await rewrite((record) => ({ ...record, deliveredAt: Date.now() }));\n\
+        return (await pay('order-1', 1)).status;";
+    assert_eq!(other.run(press), "joined");
+    tab.reload();
+    tab.run("await opened;");
+    assert_eq!(tab.run("return await resume('order-1');"), json!(null));
+    assert_eq!(tab.run(press), "joined");
+    assert_eq!(shop.api().charges(), 1);
 }
 
 #[test]

@@ -73,6 +73,27 @@ fn an_outcome_comes_once_however_often_the_form_is_pressed() {
 }
 
 #[test]
+fn a_double_click_on_a_form_that_acknowledges_its_outcome_sends_it_once() {
+    let shop = Shop::open();
+    shop.api().otherwise(Plan::pay().after_ms(10));
+    for (number, gap) in [60, 120, 250, 450].into_iter().enumerate() {
+        let options = format!(
+            "{{ operation: 'checkout:{gap}', onOutcome: async (outcome) => {{\n\
+               await client.acknowledge('checkout:{gap}', outcome.key);\n\
+               outcomes.push(outcome);\n\
+             }} }}"
+        );
+        let tab = guarded(&shop, &options);
+        let twice = "document.querySelector('#plain').click();\n\
+            await new Promise((resolve) => setTimeout(resolve, args));\n\
+            document.querySelector('#plain').click();\n\
+            await until(() => outcomes.length > 0 && form.ariaBusy !== 'true');";
+        tab.run_with(twice, json!(gap));
+        assert_eq!(shop.api().requests().len(), number + 1, "{gap} ms apart");
+    }
+}
+
+#[test]
 fn the_form_is_read_once_before_anything_changes() {
     let shop = Shop::open();
     let tab = guarded(&shop, "");
@@ -274,7 +295,7 @@ fn a_reloaded_form_resumes_within_five_minutes_and_waits_for_the_user_later() {
     assert_eq!(requests.len(), 2, "it resumed by itself");
     assert_eq!(requests[0].key, requests[1].key);
     assert_eq!(requests[0].request.body, requests[1].request.body);
-    tab.run("await client.acknowledge('checkout:17', outcomes[0].key);");
+    tab.run("await client.acknowledge('checkout:17', outcomes[0].key); await sleepFor(1_000);");
     shop.api().next([Plan::hang()]);
     tab.click("#express", 1);
     shop.api().wait_for(3);

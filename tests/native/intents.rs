@@ -4,7 +4,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use idempotency_ledger::Key;
 use idempotency_ledger::decision::{
     Call, Ending, Fence, IfBusy, Intent, IntentDecision, OnChanged, Receipt, Settlement, Slot,
     SlotLock, Stored, decide_intent,
@@ -21,6 +20,8 @@ struct File {
     retention_ms: Number,
     settled_at_ms: Number,
     join_ms: Number,
+    delivered_at_ms: Number,
+    spare_ms: Number,
     locks: Vec<Lock>,
     if_busy: Vec<Busy>,
     on_changed: Vec<Changed>,
@@ -70,6 +71,7 @@ struct Case {
     on_changed: Changed,
     retention_ms: Number,
     join_ms: Number,
+    spare_ms: Number,
     called_at_ms: Number,
     now_ms: Number,
     decision: Word,
@@ -182,11 +184,11 @@ enum WrittenValue {
     Gone,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 enum WrittenReceipt {
     Open,
-    Acknowledged,
+    Acknowledged { delivered_at_ms: Number },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
@@ -267,7 +269,9 @@ impl WrittenSlot {
                 },
                 receipt: match receipt {
                     WrittenReceipt::Open => Receipt::Open,
-                    WrittenReceipt::Acknowledged => Receipt::Acknowledged,
+                    WrittenReceipt::Acknowledged { delivered_at_ms } => Receipt::Acknowledged {
+                        delivered_at: delivered_at_ms.time(),
+                    },
                 },
             }),
         }
@@ -278,8 +282,12 @@ impl File {
     /// A slot of one of the kinds, with the moments that hold for all cells.
     fn slot(&self, kind: Kind) -> WrittenSlot {
         use WrittenEnding::{Rejected, Succeeded};
-        use WrittenReceipt::{Acknowledged, Open};
+        use WrittenReceipt::Open;
         use WrittenValue::{Gone, Present};
+
+        let acknowledged = WrittenReceipt::Acknowledged {
+            delivered_at_ms: self.delivered_at_ms,
+        };
 
         let key = self.keys.stored.clone();
         let claimed = |first_sent_at_ms| WrittenSlot::Claimed {
@@ -305,13 +313,13 @@ impl File {
             Kind::ClaimedUnsent => claimed(None),
             Kind::ClaimedSent => claimed(Some(self.first_sent_at_ms)),
             Kind::Succeeded => settled(Succeeded, Present, Open),
-            Kind::SucceededAcknowledged => settled(Succeeded, Present, Acknowledged),
+            Kind::SucceededAcknowledged => settled(Succeeded, Present, acknowledged),
             Kind::SucceededGone => settled(Succeeded, Gone, Open),
-            Kind::SucceededGoneAcknowledged => settled(Succeeded, Gone, Acknowledged),
+            Kind::SucceededGoneAcknowledged => settled(Succeeded, Gone, acknowledged),
             Kind::Rejected => settled(Rejected, Present, Open),
-            Kind::RejectedAcknowledged => settled(Rejected, Present, Acknowledged),
+            Kind::RejectedAcknowledged => settled(Rejected, Present, acknowledged),
             Kind::RejectedGone => settled(Rejected, Gone, Open),
-            Kind::RejectedGoneAcknowledged => settled(Rejected, Gone, Acknowledged),
+            Kind::RejectedGoneAcknowledged => settled(Rejected, Gone, acknowledged),
         }
     }
 
@@ -335,6 +343,7 @@ impl File {
             on_changed,
             retention_ms: self.retention_ms,
             join_ms: self.join_ms,
+            spare_ms: self.spare_ms,
             called_at_ms: cell.called_at_ms,
             now_ms: cell.now_ms,
             decision: Word::Mint,
@@ -378,6 +387,7 @@ fn decide(case: &Case) -> Word {
         },
         retention: case.retention_ms.span(),
         join: case.join_ms.span(),
+        spare: case.spare_ms.span(),
     };
     let lock = match case.lock {
         Lock::Held => SlotLock::Held,
@@ -411,9 +421,9 @@ fn check(case: &Case) {
 fn decide_intent_agrees_with_every_cell_and_case() {
     let file: File = load("decide_intent.json");
     let cells = file.written_out();
-    assert_eq!(cells.len(), 864 * 12);
+    assert_eq!(cells.len(), 1_152 * 12);
     cells.iter().for_each(check);
-    assert_eq!(file.cases.len(), 28);
+    assert_eq!(file.cases.len(), 36);
     file.cases.iter().for_each(check);
 }
 
@@ -427,11 +437,13 @@ fn the_cells_of_an_intent_are_all_combinations_and_each_is_there_once() {
     // One boundary for both: so that one set of moments is around each of them.
     let boundary = file.first_sent_at_ms.0 + file.retention_ms.0;
     assert_eq!(boundary, settled + file.join_ms.0);
+    // So that the calls are around this one.
+    assert_eq!(file.delivered_at_ms.0 + file.spare_ms.0, settled + 2);
     let mut missing = HashSet::new();
     for stored in KINDS {
         for fingerprint in [Asked::Same, Asked::Other] {
             for seen in [Seen::Nothing, Seen::ItsKey, Seen::OtherKey] {
-                for called_at in [settled - 1, settled, settled + 1] {
+                for called_at in [settled - 1, settled, settled + 1, settled + 2] {
                     for now in [settled - 1, boundary - 1, boundary, boundary + 1] {
                         missing.insert((stored, fingerprint, seen, called_at, now));
                     }
@@ -439,7 +451,7 @@ fn the_cells_of_an_intent_are_all_combinations_and_each_is_there_once() {
             }
         }
     }
-    assert_eq!(missing.len(), 864);
+    assert_eq!(missing.len(), 1_152);
     for cell in &file.cells {
         let at = (
             cell.stored,
@@ -469,7 +481,7 @@ struct Facts {
     is_sent_past_retention: bool,
     is_same: bool,
     ended_since_the_call: bool,
-    is_open_success: bool,
+    is_fresh_success: bool,
     is_gone: bool,
 }
 
@@ -481,7 +493,7 @@ fn facts(case: &Case) -> Facts {
         is_sent_past_retention: false,
         is_same: false,
         ended_since_the_call: false,
-        is_open_success: false,
+        is_fresh_success: false,
         is_gone: false,
     };
     let now = u128::from(case.now_ms.0);
@@ -513,9 +525,14 @@ fn facts(case: &Case) -> Facts {
             let settled = u128::from(settled_at_ms.0);
             facts.is_same = fingerprint.read() == asked;
             facts.ended_since_the_call = settled_at_ms.0 >= case.called_at_ms.0;
-            facts.is_open_success = *ending == WrittenEnding::Succeeded
-                && *receipt == WrittenReceipt::Open
-                && now < settled + u128::from(case.join_ms.0);
+            let is_fresh = match receipt {
+                WrittenReceipt::Open => now < settled + u128::from(case.join_ms.0),
+                WrittenReceipt::Acknowledged { delivered_at_ms } => {
+                    let spared_until = u128::from(delivered_at_ms.0) + u128::from(case.spare_ms.0);
+                    u128::from(case.called_at_ms.0) < spared_until
+                }
+            };
+            facts.is_fresh_success = *ending == WrittenEnding::Succeeded && is_fresh;
             facts.is_gone = *value == WrittenValue::Gone;
         }
     }
@@ -531,7 +548,7 @@ fn row(case: &Case) -> (&'static str, Word) {
     let may_replace = case.on_changed == Changed::NewIntent && case.lock == Lock::Mine;
     let is_held = case.lock == Lock::Held;
     let joins =
-        is_settled && facts.is_same && (facts.ended_since_the_call || facts.is_open_success);
+        is_settled && facts.is_same && (facts.ended_since_the_call || facts.is_fresh_success);
     let other = facts.is_claimed && !facts.is_same;
     let forgotten = facts.is_claimed && facts.is_sent_past_retention;
     let refuses = case.if_busy == Busy::Refuse;

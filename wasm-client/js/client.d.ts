@@ -197,7 +197,10 @@ export class Client {
   /** The intents of the principal whose outcome is not known. */
   pending(): Promise<PendingIntent[]>;
 
-  /** The receipt is on the screen: an equal submit is meant as a new one. */
+  /**
+   * The receipt is on the screen: an equal submit is meant as a new one, from one second after the
+   * outcome came. Until then it is the second half of a double click, and joins.
+   */
   acknowledge(operation: string, key: string): Promise<boolean>;
 
   /** Says what became of an intent, in place of the server. False while an attempt runs. */

@@ -16,6 +16,9 @@ import { SynchronousStore, memoryShelf, textShelf } from "./synchronous_store.js
 import { loadCore } from "./wasm.js";
 
 const SWEPT_AT_OPEN = 100;
+// So long after an outcome came, a press is the rest of the click that asked for it, even where
+// its receipt is acknowledged: nobody reads and decides faster.
+const SPARED_MS = 1000;
 const EVENTS = ["claimed", "attempt", "retry", "done", "joined", "unknown", "expired"];
 const PASSED_THROUGH = ["GET", "HEAD", "OPTIONS"];
 
@@ -395,13 +398,15 @@ export class Client {
     checkOperation(operation);
     const { settings, send, events, principal, seen } = this.#page;
     const slot = { principal: principal(), operation };
-    const { decision, puts } = await send(verb, slot, { key, ...more });
+    const name = slotName(settings.dbName, slot);
+    const isSeen = () => seen.get(name)?.record.key === key;
+    const deliveredAt = isSeen() ? seen.get(name).deliveredAt : undefined;
+    const { decision, puts } = await send(verb, slot, { key, deliveredAt, ...more });
     puts.forEach(this.#page.knows);
     if (puts.length) events.changed();
     // What is in progress stays; what is gone from the store was given up by saying so.
-    const name = slotName(settings.dbName, slot);
     const isLeft = decision === "in-progress" || decision === "settled";
-    const isForgotten = !isLeft && seen.get(name)?.record.key === key;
+    const isForgotten = !isLeft && isSeen();
     if (isForgotten) seen.delete(name);
     return puts.length > 0 || isForgotten;
   }

@@ -392,6 +392,8 @@ export class Pursuit {
       isRemembered: this.#isRemembered(),
       // A resume finds an outcome for as long as it is kept: its receipt was never seen.
       joinMs: mayMint ? settings.joinMs : settings.outcomeMs,
+      // And it is no press.
+      ...(!mayMint && { spareMs: 0 }),
       ...more,
     });
     if (answer.record?.state === "claimed") {
@@ -424,7 +426,7 @@ export class Pursuit {
     if (!hasHappened) return;
     const until = (record.settledAt ?? now) + Math.min(settings.joinMs, settings.outcomeMs);
     const { principal } = this.#call.slot;
-    seen.set(this.#name, { principal, record, until, hasHappened });
+    seen.set(this.#name, { principal, record, until, hasHappened, deliveredAt: now });
   }
 
   #command(verb, { key, number, fence }, more) {

@@ -12,6 +12,7 @@
 //! | `sentUntil`, `othersUntil` | how long the newest attempt, and one taken over, may run |
 //! | `attempts`, `inDoubt` | how many there were, and whether one may have happened unknown |
 //! | `createdAt`, `firstSentAt`, `settledAt`, `acknowledgedAt` | in Unix milliseconds |
+//! | `deliveredAt` | when the page that acknowledged it last got its outcome |
 //! | `value`, `valueUntil` | what came back, and how long it is kept |
 //! | `expiresAt`, `dueAt` | when the tombstone may go, and when a sweep has work here |
 
@@ -130,7 +131,10 @@ fn read(record: &IntentRecord, now_ms: f64) -> Option<Slot> {
             Stored::Gone
         },
         receipt: if is_acknowledged {
-            Receipt::Acknowledged
+            // A record of an earlier package has no such member; its outcome was not delivered
+            // before it was settled.
+            let delivered_at = record.number("deliveredAt").map_or(settled_at, timestamp);
+            Receipt::Acknowledged { delivered_at }
         } else {
             Receipt::Open
         },

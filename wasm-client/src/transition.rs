@@ -116,6 +116,7 @@ fn claim(command: &Members, found: &Found, salt: &[u8], now_ms: f64) -> Result<M
         },
         retention: span(command.count("retentionMs")),
         join: span(command.count("joinMs")),
+        spare: span(command.count("spareMs")),
     };
     let decision = decide_intent(&slot, &call, lock, timestamp(now_ms));
     match (decision, speaking) {
@@ -352,13 +353,22 @@ fn park(command: &Members, found: &Found) -> Members {
     written("parked", record)
 }
 
-/// The receipt is on the screen: asking again is meant. The value stays for those who joined.
+/// The receipt is on the screen: asking again is meant, a moment after its page got the outcome.
+/// The value stays for those who joined.
 fn acknowledge(command: &Members, found: &Found, now_ms: f64) -> Result<Members, JsValue> {
     let own = found.own(command);
     let (Slot::Settled(_), Some(record)) = (slot_of(own, now_ms)?, own) else {
         return Ok(answer("nothing", None));
     };
     record.set("acknowledgedAt", now_ms.into());
+    // Another page may have acknowledged it before: the latest delivery counts, and a clock that
+    // was set back since makes none later than now.
+    let delivered_at = record
+        .count("settledAt")
+        .max(record.count("deliveredAt"))
+        .max(command.count("deliveredAt"))
+        .min(now_ms);
+    record.set("deliveredAt", delivered_at.into());
     let until = now_ms + command.count("joinMs");
     if record
         .number("valueUntil")

@@ -8,6 +8,9 @@ import { meanOneMore, orderId, transferFrom } from "./visit.js";
 
 const OFFLINE = "No network: the key is kept, and it is sent when the network is back.";
 
+/** Before that, the client takes a press for the rest of the one that paid, acknowledged or not. */
+const MEANT_AFTER_MS = 1_100;
+
 /** The form without a key. */
 export class OrdinaryForm {
   card = new Card("ordinary");
@@ -38,6 +41,7 @@ export class GuardedForm {
   #key;
   #client;
   #onReceipt;
+  #opening;
 
   constructor(client, onReceipt) {
     this.#client = client;
@@ -83,7 +87,10 @@ export class GuardedForm {
 
   #setKey(key) {
     this.#key = key;
-    this.#onReceipt(key);
+    clearTimeout(this.#opening);
+    this.#onReceipt(undefined);
+    if (key === undefined) return;
+    this.#opening = setTimeout(() => this.#onReceipt(key), MEANT_AFTER_MS);
   }
 
   async #follow(pay, isResumed = false) {

@@ -79,8 +79,11 @@ pub enum Stored {
 pub enum Receipt {
     /// Not yet.
     Open,
-    /// Acknowledged: asking again is meant.
-    Acknowledged,
+    /// Acknowledged: asking again is meant, once the person has had time to see it.
+    Acknowledged {
+        /// When the outcome was last handed to the page that acknowledged it.
+        delivered_at: Timestamp,
+    },
 }
 
 /// What is known of the lock that a running attempt holds.
@@ -130,6 +133,9 @@ pub struct Call<'c> {
     pub retention: Duration,
     /// How long after a success an equal call joins it.
     pub join: Duration,
+    /// How long after the delivery of a success an equal call joins it although it was
+    /// acknowledged: the second half of a double click comes before its person can have read.
+    pub spare: Duration,
 }
 
 /// What a caller of a slot gets.
@@ -204,9 +210,14 @@ fn decide_claimed(
 fn decide_settled(settlement: &Settlement, call: &Call<'_>, now: Timestamp) -> IntentDecision {
     let is_same = settlement.fingerprint == *call.fingerprint;
     let ended_meanwhile = settlement.settled_at >= call.called_at;
-    let is_fresh_success = settlement.ending == Ending::Succeeded
-        && settlement.receipt == Receipt::Open
-        && now < settlement.settled_at.saturating_add(call.join);
+    let is_fresh = match settlement.receipt {
+        Receipt::Open => now < settlement.settled_at.saturating_add(call.join),
+        // The press counts, however long its call had to wait for a lock since.
+        Receipt::Acknowledged { delivered_at } => {
+            call.called_at < delivered_at.saturating_add(call.spare)
+        }
+    };
+    let is_fresh_success = settlement.ending == Ending::Succeeded && is_fresh;
     if !is_same || !(ended_meanwhile || is_fresh_success) {
         return IntentDecision::Mint;
     }

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { openTestClient } from "@idempotency-ledger/client/testing";
+import { ManualClock, openTestClient } from "@idempotency-ledger/client/testing";
 
 const once = { retry: { maxAttempts: 1 } };
 const quick = { retry: { baseMs: 1, maxMs: 1 } };
@@ -287,4 +287,36 @@ test("a file that cannot be read fails whoever gave it, and nobody else", async 
   const good = client.submit("pay", "25", async () => "paid");
   await assert.rejects(bad, refused("payload"));
   assert.equal((await good).value, "paid");
+});
+
+test("an acknowledgement spares presses for a second after the outcome", async () => {
+  const clock = new ManualClock();
+  const client = await openTestClient({ clock });
+  const keys = new Set();
+  const press = () => client.submit("pay", 1, async ({ key }) => keys.add(key) && "paid");
+  const { key } = await press();
+  await client.acknowledge("pay", key);
+  for (const gap of [60, 120, 250, 450, 119]) {
+    clock.advance(gap);
+    assert.equal((await press()).status, "joined", `after ${gap} ms more`);
+  }
+  clock.advance(1);
+  assert.equal((await press()).status, "done", "a second after the first outcome");
+  assert.equal(keys.size, 2);
+});
+
+test("an outcome that is acknowledged a second after it came spares nothing", async () => {
+  const clock = new ManualClock();
+  const client = await openTestClient({ clock });
+  const { key } = await client.submit("pay", 1, async () => "paid");
+  clock.advance(1_000);
+  assert.equal(await client.acknowledge("pay", key), true);
+  assert.equal((await client.submit("pay", 1, async () => "paid")).status, "done");
+});
+
+test("without a time to join, an acknowledgement spares nothing either", async () => {
+  const client = await openTestClient({ joinMs: 0, clock: new ManualClock() });
+  const { key } = await client.submit("pay", 1, async () => "paid");
+  await client.acknowledge("pay", key);
+  assert.equal((await client.submit("pay", 1, async () => "paid")).status, "done");
 });

@@ -21,6 +21,7 @@ const commandOf = (written) => ({
   calledAt: Number(written.called_at_ms),
   retentionMs: Number(written.retention_ms),
   joinMs: Number(written.join_ms),
+  spareMs: Number(written.spare_ms),
 });
 
 /** How a store writes this fingerprint: as it does when it makes an intent. */
@@ -65,7 +66,10 @@ const recordOf = (slot, now) => {
         settledAt: Number(written.settled_at_ms),
         fingerprint: storedFingerprint(written.fingerprint),
         ...(written.value === "present" && { value: {}, valueUntil: now + 1 }),
-        ...(written.receipt === "acknowledged" && { acknowledgedAt: 1 }),
+        ...(written.receipt !== "open" && {
+          acknowledgedAt: 1,
+          deliveredAt: Number(written.receipt.acknowledged.delivered_at_ms),
+        }),
       });
     default:
       throw new Error(`no slot is ${kind}`);
@@ -103,14 +107,16 @@ const slotOf = (file, stored) => {
       settled_at_ms: file.settled_at_ms,
       ending: stored.split("-")[0],
       value: stored.includes("-gone") ? "gone" : "present",
-      receipt: stored.endsWith("-acknowledged") ? "acknowledged" : "open",
+      receipt: stored.endsWith("-acknowledged")
+        ? { acknowledged: { delivered_at_ms: file.delivered_at_ms } }
+        : "open",
     },
   };
 };
 
 function* writtenOut(file) {
   const seen = { nothing: null, "its-key": file.keys.stored, "other-key": file.keys.other };
-  const { retention_ms, join_ms } = file;
+  const { retention_ms, join_ms, spare_ms } = file;
   for (const cell of file.cells) {
     const decisions = cell.decisions.values();
     for (const lock of file.locks) {
@@ -127,6 +133,7 @@ function* writtenOut(file) {
             on_changed,
             retention_ms,
             join_ms,
+            spare_ms,
             called_at_ms,
             now_ms,
             decision: decisions.next().value,
