@@ -1,5 +1,5 @@
-//! Tests of the browser client and of the demo page in real Chromium: real reloads, crashes,
-//! tabs and storage.
+//! Tests of the browser client and of the demo page in real Chromium, and of the client in
+//! `WebKit`: real reloads, crashes, tabs and storage.
 
 mod answers;
 mod clicks;
@@ -19,6 +19,7 @@ mod harness;
 mod htmx;
 mod interface;
 mod opening;
+mod late_failures;
 mod payloads;
 mod principals;
 mod reloads;
@@ -29,3 +30,4 @@ mod surroundings;
 mod tabs;
 mod times;
 mod vectors;
+mod webkit;

@@ -26,6 +26,15 @@ impl Shop {
         }
     }
 
+    /// A shop whose visitors come in private windows of `WebKit`.
+    pub(crate) fn open_for_webkit() -> Self {
+        site::pkg();
+        Self {
+            browser: Browser::start_webkit(),
+            server: Server::start(),
+        }
+    }
+
     /// A shop whose browser keeps its profile in this folder.
     pub(crate) fn open_in(profile: &Path) -> Self {
         site::pkg();

@@ -17,7 +17,7 @@ const NO_LOCAL_STORAGE: &str = "Object.defineProperty(window, 'localStorage', {\
     get() { throw new DOMException('no', 'SecurityError'); }, configurable: true });";
 
 /// A tab whose pages find the browser changed in these ways.
-fn changed<'b>(shop: &'b Shop, changes: &[&str]) -> Tab<'b> {
+pub(crate) fn changed<'b>(shop: &'b Shop, changes: &[&str]) -> Tab<'b> {
     let tab = shop.blank_tab();
     for change in changes {
         tab.before_load(change);

@@ -46,10 +46,18 @@ export class IndexedDbStore {
     return this.#connection;
   }
 
-  apply(command) {
-    return this.#run(({ database, salt }, outcome) =>
-      this.#core.applyTo(database, salt, command, this.#now, outcome),
-    );
+  async apply(command) {
+    const apply = (given) =>
+      this.#run(({ database, salt }, outcome) =>
+        this.#core.applyTo(database, salt, given, this.#now, outcome),
+      );
+    try {
+      return await apply(command);
+    } catch (error) {
+      // What cannot be kept, like a file in a private window of WebKit, is not kept; the key is.
+      if (!command.payload || typeof error.cause === "string") throw error;
+      return apply({ ...command, payload: undefined });
+    }
   }
 
   list(principal) {
@@ -153,21 +161,33 @@ export class IndexedDbStore {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         reject("it did not answer in time");
-        try {
-          transaction.abort();
-        } catch {
-          // It commits at this very moment; the key then waits for a resume.
-        }
+        undo(transaction);
       }, this.#limitMs);
       transaction.oncomplete = () => {
         clearTimeout(timer);
         resolve(outcome.answer);
+      };
+      // A request has failed, and nothing of its transaction counts. An error that is left alone
+      // would go on to the page's own `window.onerror`.
+      transaction.onerror = (event) => {
+        event.preventDefault();
+        outcome.error ??= event.target.error;
+        undo(transaction);
       };
       transaction.onabort = () => {
         clearTimeout(timer);
         reject(outcome.error ?? transaction.error ?? "it was closed");
       };
     });
+  }
+}
+
+/** Or it has ended already: a key that was committed at this very moment waits for a resume. */
+function undo(transaction) {
+  try {
+    transaction.abort();
+  } catch {
+    // What it did, its own events say.
   }
 }
 

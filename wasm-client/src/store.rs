@@ -86,14 +86,22 @@ impl Decide {
             .unwrap_or_default();
         let answer = transition(&self.command, found, &self.salt, now_ms)?;
         let puts: Array = answer.get("puts").unchecked_into();
+        let mut last = None;
         for record in puts.iter() {
             let record: IntentRecord = record.unchecked_into();
-            work.store.put_with_key(&record, &key_of(&record))?;
+            last = Some(work.store.put_with_key(&record, &key_of(&record))?);
         }
         work.answer(answer.into());
-        match self.command.number("sweepMax") {
-            Some(max) => work.sweep(now_ms, max),
-            None => work.commit(),
+        match (self.command.number("sweepMax"), last) {
+            // Its own requests come after the puts, and it commits after the last of them.
+            (Some(max), _) => work.sweep(now_ms, max),
+            // Not before it has succeeded: a put may fail late, as WebKit's do for a file in a
+            // private window, and after a commit such a transaction completes all the same.
+            (None, Some(put)) => {
+                work.when_done(&put, |work, _| work.commit());
+                Ok(())
+            }
+            (None, None) => work.commit(),
         }
     }
 }

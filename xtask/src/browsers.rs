@@ -10,6 +10,7 @@ use crate::workspace::Workspace;
 /// Debian's driver needs and finds Debian's browser; another driver finds its own.
 const CHROMIUM_PACKAGES: [&str; 2] = ["chromium", "chromium-driver"];
 const FIREFOX_PACKAGES: [&str; 1] = ["firefox-esr"];
+const WEBKIT_PACKAGES: [&str; 2] = ["webkit2gtk-driver", "xvfb"];
 const FIREFOX_NAMES: [&str; 2] = ["firefox", "firefox-esr"];
 
 /// It is compiled here, which takes minutes, but not for ever.
@@ -88,6 +89,15 @@ pub(crate) fn firefox(workspace: &Workspace) -> Result<Browser, String> {
         driver: geckodriver(workspace)?,
         capabilities: FIREFOX_CAPABILITIES,
     })
+}
+
+/// `WebKit`, which is in no other shape on Linux than its own small browser, and the screen that
+/// it needs; the error says in one line what to install.
+pub(crate) fn webkit() -> Result<(), String> {
+    for program in ["WebKitWebDriver", "Xvfb"] {
+        find_or_install(program, &WEBKIT_PACKAGES)?;
+    }
+    Ok(())
 }
 
 fn find_or_install(program: &str, packages: &[&str]) -> Result<PathBuf, String> {

@@ -28,6 +28,9 @@ const TOOL: &str = "xtask-wasm";
 /// load; so cargo sees them only where they are named, and does not even lint them elsewhere.
 const PAGE_TESTS: [&str; 4] = ["-p", "idempotency-tests", "--test", "browser"];
 
+/// The page tests that need another browser than the rest, by the name of their module.
+const IN_WEBKIT: &str = "webkit::";
+
 /// The profile of what ships.
 pub(crate) const SHIPPED: &str = "wasm";
 
@@ -146,7 +149,19 @@ pub(crate) fn test_pages(workspace: &Workspace) -> Result<Ending, Failure> {
             "IDEMPOTENCY_AXE",
             node::axe(workspace).map_err(Failure::new)?,
         )
+        .args(["--", "--skip", IN_WEBKIT])
         .run()?;
+    Ok(Ending::Passed)
+}
+
+/// What `WebKit` does differently, where it is to be had.
+pub(crate) fn test_in_webkit(workspace: &Workspace) -> Result<Ending, Failure> {
+    if let Err(why) = browsers::webkit() {
+        return Ok(Ending::Unavailable(why));
+    }
+    built_package(workspace)?;
+    let pages = workspace.cargo(["test"]).args(PAGE_TESTS);
+    pages.args(["--", IN_WEBKIT]).run()?;
     Ok(Ending::Passed)
 }
 

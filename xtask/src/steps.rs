@@ -108,6 +108,11 @@ pub(crate) static ALL: &[Step] = &[
         run: client::test_pages,
     },
     Step {
+        name: "webkit",
+        what: "the flows that WebKit, the engine of Safari, does differently",
+        run: client::test_in_webkit,
+    },
+    Step {
         name: "wasm-firefox",
         what: "the tests of the browser client, in Firefox",
         run: client::test_in_firefox,

@@ -62,7 +62,7 @@ impl Drop for BankServer {
 }
 
 /// A port that was free a moment ago: a server that is started again has to find it again.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port");
     listener.local_addr().expect("it is bound").port()
 }

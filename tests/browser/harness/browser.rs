@@ -1,4 +1,4 @@
-//! Chromium with a profile of its own, and its tabs.
+//! Chromium with a profile of its own, or a private window of `WebKit`, and their tabs.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::webdriver::{DriverError, Session};
+use super::webdriver::{DriverError, Screen, Session};
 
 /// A browser, ended when dropped. Its profile outlives it where a test holds it.
 #[derive(Debug)]
@@ -14,6 +14,8 @@ pub(crate) struct Browser {
     session: Session,
     /// Behind the session, so that it is removed after the browser has ended.
     _own_profile: Option<TempDir>,
+    /// Ended last as well, where there is one.
+    _screen: Option<Screen>,
 }
 
 impl Browser {
@@ -24,6 +26,17 @@ impl Browser {
         Self {
             session,
             _own_profile: Some(profile),
+            _screen: None,
+        }
+    }
+
+    /// `WebKit` in a private window. Commands of the developer tools' protocol are not for it.
+    pub(crate) fn start_webkit() -> Self {
+        let screen = Screen::start();
+        Self {
+            session: Session::start_webkit(&screen),
+            _own_profile: None,
+            _screen: Some(screen),
         }
     }
 
@@ -32,6 +45,7 @@ impl Browser {
         Self {
             session: Session::start(&arguments(profile, &[])),
             _own_profile: None,
+            _screen: None,
         }
     }
 
@@ -79,7 +93,8 @@ pub(crate) fn profile() -> TempDir {
 }
 
 /// The processes of Chromium form a tree: the leaves first, so that none outlives its parent.
-fn kill(process: u64) {
+fn kill(process: Option<u64>) {
+    let Some(process) = process else { return };
     let script = "tree() { for child in $(ps -o pid= --ppid \"$1\"); do tree \"$child\"; done; \
                   kill -KILL \"$1\" 2>/dev/null; }; tree \"$1\"";
     let process = process.to_string();

@@ -1,13 +1,20 @@
 //! A blocking client of the `WebDriver` protocol: one driver, one session, commands as JSON.
+//!
+//! Chromium is what most tests use; `WebKit` needs a screen of its own and a driver that is told
+//! its port.
 
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use ureq::Agent;
+
+use super::bank_server::free_port;
 
 /// Longer than the longest script, so that the driver's own words arrive.
 const ANSWER_LIMIT: Duration = Duration::from_secs(180);
@@ -18,7 +25,10 @@ pub(crate) const SCRIPT_LIMIT: Duration = Duration::from_secs(120);
 /// How often a driver is started, before something else must be wrong.
 const STARTS_MAX: u32 = 5;
 
-/// A running `chromedriver`, ended when dropped.
+/// Between two looks at a driver that says nothing when it is ready.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// A running driver, ended when dropped.
 #[derive(Debug)]
 pub(crate) struct Driver {
     child: Child,
@@ -54,18 +64,47 @@ impl Driver {
             let _ = child.wait();
             return None;
         };
-        let address = format!("http://127.0.0.1:{port}");
+        Some(Self::at(port, child, output))
+    }
+
+    fn at(port: u16, child: Child, output: BufReader<ChildStdout>) -> Self {
         let config = Agent::config_builder()
             .timeout_global(Some(ANSWER_LIMIT))
             .http_status_as_error(false)
             .proxy(None)
             .build();
-        Some(Self {
+        Self {
             child,
             _output: output,
-            address,
+            address: format!("http://127.0.0.1:{port}"),
             agent: config.into(),
-        })
+        }
+    }
+
+    /// The driver of `WebKit`, whose windows appear on this screen.
+    fn start_webkit(screen: &Screen) -> Self {
+        let port = free_port();
+        let started = Command::new("WebKitWebDriver")
+            .arg(format!("--port={port}"))
+            .env("DISPLAY", &screen.display)
+            .env_remove("WAYLAND_DISPLAY")
+            // The screen has no graphics card, whatever the machine has.
+            .env("LIBGL_ALWAYS_SOFTWARE", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        let mut child = started.unwrap_or_else(|error| {
+            panic!("WebKitWebDriver: {error}; `apt-get install webkit2gtk-driver xvfb`")
+        });
+        let output = BufReader::new(child.stdout.take().expect("it is piped"));
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            let ended = child.try_wait().expect("it is a child of ours");
+            assert!(ended.is_none(), "WebKitWebDriver ends instead of serving");
+            // Another process offers nothing to wait on.
+            thread::park_timeout(LOOK_EVERY);
+        }
+        Self::at(port, child, output)
     }
 
     /// Sends a command; the error is the driver's own.
@@ -88,6 +127,43 @@ impl Driver {
 }
 
 impl Drop for Driver {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing to end.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An X server without a screen that anybody could see, ended when dropped.
+#[derive(Debug)]
+pub(crate) struct Screen {
+    child: Child,
+    display: String,
+}
+
+impl Screen {
+    pub(crate) fn start() -> Self {
+        let started = Command::new("Xvfb")
+            .args(["-displayfd", "1", "-screen", "0", "1024x768x24"])
+            .args(["-nolisten", "tcp"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        let mut child = started.unwrap_or_else(|error| {
+            panic!("Xvfb: {error}; `apt-get install webkit2gtk-driver xvfb`")
+        });
+        let mut number = String::new();
+        let said = child.stdout.as_mut().expect("it is piped");
+        BufReader::new(said)
+            .read_line(&mut number)
+            .expect("it says which display it is");
+        let display = format!(":{}", number.trim());
+        Self { child, display }
+    }
+}
+
+impl Drop for Screen {
     fn drop(&mut self) {
         // It may have ended by itself; then there is nothing to end.
         let _ = self.child.kill();
@@ -120,8 +196,8 @@ impl fmt::Debug for DriverError {
 pub(crate) struct Session {
     driver: Driver,
     id: String,
-    /// The browser's main process.
-    pub(crate) process: u64,
+    /// The browser's main process, where its driver says which that is.
+    pub(crate) process: Option<u64>,
     current: RefCell<Option<String>>,
 }
 
@@ -144,10 +220,32 @@ impl Session {
             .expect("a session has an id")
             .to_owned();
         let process = session["capabilities"]["goog:processID"].as_u64();
+        assert!(
+            process.is_some(),
+            "the driver says which process it started"
+        );
         Self {
             driver,
             id,
-            process: process.expect("the driver says which process it started"),
+            process,
+            current: RefCell::new(None),
+        }
+    }
+
+    /// A private window of `WebKit`: the driver gives no other.
+    pub(crate) fn start_webkit(screen: &Screen) -> Self {
+        let driver = Driver::start_webkit(screen);
+        let limits = json!({"script": SCRIPT_LIMIT.as_millis(), "pageLoad": 60_000});
+        let wanted = json!({"capabilities": {"alwaysMatch": {"timeouts": limits}}});
+        let session = driver.command("POST", "/session", &wanted);
+        let session = session.unwrap_or_else(|error| {
+            panic!("no browser: {error:?}; `apt-get install webkit2gtk-driver xvfb`")
+        });
+        let id = session["sessionId"].as_str().expect("a session has an id");
+        Self {
+            id: id.to_owned(),
+            driver,
+            process: None,
             current: RefCell::new(None),
         }
     }
