@@ -18,7 +18,8 @@ fn the_package_exports_what_its_interface_says() {
         "NotSent",
         "Rejected",
         "guardForm",
-        "newKey"
+        "newKey",
+        "okOrThrow"
     ]);
     assert_eq!(exports, expected);
     let methods = tab.run(

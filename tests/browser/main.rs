@@ -24,6 +24,7 @@ mod payloads;
 mod principals;
 mod reloads;
 mod secrets;
+mod sending;
 mod shop;
 mod storage;
 mod surroundings;

@@ -12,19 +12,33 @@ const STORED_HEADERS = [
   "content-type",
   "etag",
   "idempotency-replayed",
+  "idempotent-replayed",
   "link",
   "location",
 ];
 
+// What an error is called that says that the request did not come through.
+const NETWORK_ERRORS = ["AbortError", "NetworkError", "TimeoutError", "TypeError"];
+
 export const isResponse = (value) => isA(value, "Response");
 
+/** For `send`: the response, or an error that carries it, and with it what the server meant. */
+export function okOrThrow(response) {
+  if (response.ok) return response;
+  const { status, statusText } = response;
+  throw Object.assign(new Error(`${status} ${statusText}`.trim()), { status, response });
+}
+
 /**
- * Judges what `send` resolved to or threw: the verdict ("stop" is unknown, and not to be
- * retried), and whether the attempt may have happened.
+ * Judges what `send` resolved to or threw: the verdict ("stop" is unknown, and not to be retried;
+ * so is "once", which may have happened), and whether the attempt may have happened. `seen` is the
+ * response that the attempt's own `fetch` saw.
  */
-export async function judge(answer, isThrown, classify, now) {
+export async function judge(answer, isThrown, classify, now, seen) {
   const headers = headersOf(answer);
-  const isReplayed = headers("idempotency-replayed") === "true";
+  // The second is Stripe's.
+  const replayed = headers("idempotency-replayed") ?? headers("idempotent-replayed");
+  const isReplayed = replayed === "true";
   const judged = {
     verdict: "success",
     isReplayed,
@@ -44,13 +58,21 @@ export async function judge(answer, isThrown, classify, now) {
   const status = [answer?.status, answer?.statusCode, answer?.response?.status].find(
     Number.isFinite,
   );
+  if (isThrown && status === undefined) {
+    if (seen) return judge(seen, isThrown, undefined, now);
+    // The server half of a React framework threw or redirected; what it did before is not said.
+    if (isText(answer?.digest)) return { ...judged, verdict: "once" };
+    const isExplained = NETWORK_ERRORS.includes(answer?.name) || isText(answer?.code);
+    return { ...judged, verdict: "unknown", isUnexplained: !isExplained };
+  }
   if ((answer?.response ?? answer)?.redirected) return { ...judged, verdict: "unknown" };
   judged.verdict = await byStatus(status, answer, isThrown, judged);
   judged.isInDoubt = status !== 425 && status !== 429;
   return judged;
 }
 
-async function byStatus(status, answer, isThrown, { isReplayed, retryAfterMs }) {
+async function byStatus(status, answer, isThrown, judged) {
+  const { isReplayed, retryAfterMs } = judged;
   if (status >= 200 && status < 300) return isThrown ? "unknown" : "success";
   if (!(status >= 400)) return "unknown";
   if (status >= 500) return isReplayed ? "needs-reconcile" : "retry";
@@ -76,7 +98,7 @@ async function byStatus(status, answer, isThrown, { isReplayed, retryAfterMs }) 
 /** The machine code of a refusal: from the error, else from a clone of an unread response. */
 async function codeOf(answer) {
   const bodies = [answer?.body, answer?.data, answer?.response?.data];
-  const codes = [answer, ...bodies].map((body) => body?.code);
+  const all = [answer, ...bodies];
   // The code of an error itself may be its library's own; of a body it is the server's.
   const known = codes.find((code) => KNOWN_CODES.includes(code));
   const code = known ?? codes.slice(1).find(isText);
@@ -87,7 +109,7 @@ async function codeOf(answer) {
   try {
     return [JSON.parse(text)?.code].find(isText);
   } catch {
-    return undefined;
+    return {};
   }
 }
 

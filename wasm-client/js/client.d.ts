@@ -70,6 +70,11 @@ export interface Attempt<P = unknown> {
   signal: AbortSignal;
   /** The payload as it was at the call. */
   payload: P;
+  /**
+   * The browser's `fetch`, with the header `Idempotency-Key` and `signal` where the call has none.
+   * An error that `send` throws without a status is judged by the status that this one saw.
+   */
+  fetch: typeof globalThis.fetch;
 }
 
 export interface Outcome<T> {
@@ -171,6 +176,12 @@ export class NotSent extends Error {}
 
 /** Thrown by `send`: it was definitely refused. */
 export class Rejected extends Error {}
+
+/**
+ * For `send`: gives a response with `ok` back, and throws an error that carries any other, so that
+ * it is judged by its status.
+ */
+export function okOrThrow(response: Response): Response;
 
 /** What a page calls. */
 export class Client {

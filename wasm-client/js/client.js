@@ -10,7 +10,7 @@ import { IndexedDbStore, storageError } from "./indexeddb.js";
 import { acquire, slotName } from "./locks.js";
 import { asked, isSameDigest } from "./payload.js";
 import { Pursuit, pendingIntent } from "./pursuit.js";
-import { prepared, requestOf, sent } from "./request.js";
+import { PASSED_THROUGH, prepared, requestOf, sent } from "./request.js";
 import { callSettings, checkOperation, clientSettings, invalid } from "./settings.js";
 import { SynchronousStore, memoryShelf, textShelf } from "./synchronous_store.js";
 import { loadCore } from "./wasm.js";
@@ -20,7 +20,6 @@ const SWEPT_AT_OPEN = 100;
 // its receipt is acknowledged: nobody reads and decides faster.
 const SPARED_MS = 1000;
 const EVENTS = ["claimed", "attempt", "retry", "done", "joined", "unknown", "expired"];
-const PASSED_THROUGH = ["GET", "HEAD", "OPTIONS"];
 
 // The memory of the page, by database name: several clients of a page share it.
 const memories = new Map();

@@ -4,6 +4,7 @@ import { Client, lazyClient, openClient } from "./client.js";
 import { inlinedWasm } from "./inlined.js";
 import { freshKey } from "./keys.js";
 
+export { okOrThrow } from "./answers.js";
 export { guardForm } from "./client.js";
 export { IdempotencyError, NotSent, Rejected } from "./errors.js";
 

@@ -4,6 +4,7 @@ import { buffered, handedOut, isResponse, judge, storableOutcome } from "./answe
 import { IdempotencyError, refusal } from "./errors.js";
 import { acquire, slotName } from "./locks.js";
 import { restored } from "./payload.js";
+import { watched } from "./request.js";
 
 // The decisions that end what a page saw of a slot.
 const ENDED = ["joined", "outcome-lost", "abandoned"];
@@ -247,13 +248,14 @@ export class Pursuit {
     });
     const header = settings.headerFormat === "raw" ? key : `"${key}"`;
     this.#emit("attempt", record, { attempt: attempts });
-    const attempt = { key, header, attempt: attempts, signal: controller.signal, payload };
-    const answer = await Promise.race([this.#answer(attempt), stopped]);
+    const { fetch, seen } = watched({ header, signal: controller.signal });
+    const attempt = { key, header, attempt: attempts, signal: controller.signal, payload, fetch };
+    const answer = await Promise.race([this.#answer(attempt, seen), stopped]);
     over.abort();
     return answer;
   }
 
-  async #answer(attempt) {
+  async #answer(attempt, seen) {
     const { settings, clock } = this.#page;
     let answer;
     let isThrown = false;
@@ -265,7 +267,8 @@ export class Pursuit {
     }
     let judged = { verdict: "unknown", isInDoubt: true };
     try {
-      judged = await judge(answer, isThrown, settings.classify, clock.now());
+      judged = await judge(answer, isThrown, settings.classify, clock.now(), seen());
+      if (judged.isUnexplained) this.#warn(answer);
       if (isResponse(answer)) return { ...judged, held: await buffered(answer) };
       const kind = isThrown ? "error" : "value";
       return { ...judged, held: { kind, [kind]: answer } };
@@ -274,9 +277,20 @@ export class Pursuit {
       const isSettling = judged.verdict === "success" || judged.verdict === "rejected";
       if (isSettling) judged = { verdict: "unknown", isInDoubt: true };
       // A `classify` that cannot be used judges no better the next time.
-      if (error instanceof IdempotencyError) judged = { verdict: "stop", isInDoubt: true };
+      if (error instanceof IdempotencyError) judged = { verdict: "once", isInDoubt: true };
       return { ...judged, held: { kind: "error", error } };
     }
+  }
+
+  /** Once a client: the usual idiom, and what it leads to is not seen before a card is declined. */
+  #warn(error) {
+    if (this.#page.hasWarned) return;
+    this.#page.hasWarned = true;
+    console.warn(
+      "`send` threw an error without a status, so whether it happened is unknown and it is sent" +
+        " again: use the attempt's own `fetch`, or okOrThrow(response).",
+      error,
+    );
   }
 
   #delay(count, retryAfterMs = 0) {

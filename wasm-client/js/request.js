@@ -7,6 +7,8 @@
 import { IdempotencyError } from "./errors.js";
 import { digestOf, formOf, isA, isKept, walk } from "./payload.js";
 
+/** Methods that change nothing, and so need no key. */
+export const PASSED_THROUGH = ["GET", "HEAD", "OPTIONS"];
 const COPIED_FIELDS = [
   "cache",
   "credentials",
@@ -73,6 +75,28 @@ export function sent({ request, options }, { payload, header, signal }) {
   if (type) headers.set("Content-Type", type);
   const bytes = body.byteLength ? { body } : { body: undefined };
   return fetch(url, { ...options, ...bytes, method, headers, signal });
+}
+
+/**
+ * The `fetch` of an attempt. It brings the key and the signal along, and `seen()` is what the
+ * server said: where one request was made, and no further one that could have done something else.
+ */
+export function watched({ header, signal }) {
+  let made = 0;
+  let response;
+  const attemptFetch = async (input, init) => {
+    const isRequest = isA(input, "Request");
+    const method = init?.method ?? (isRequest ? input.method : "GET");
+    if (PASSED_THROUGH.includes(method.toUpperCase())) return fetch(input, { signal, ...init });
+    const headers = new Headers(init?.headers ?? (isRequest ? input.headers : undefined));
+    if (!headers.has("Idempotency-Key")) headers.set("Idempotency-Key", header);
+    made++;
+    const answer = await fetch(input, { signal, ...init, headers });
+    // `send` reads the body of the one, and what a refusal means is read from the other.
+    response = answer.ok ? answer : answer.clone();
+    return answer;
+  };
+  return { fetch: attemptFetch, seen: () => (made === 1 ? response : undefined) };
 }
 
 /** Whether a body has something in it that is not to be stored. */

@@ -1,6 +1,6 @@
 import { Client, ClientOptions } from "./client.js";
 
-export { IdempotencyError, NotSent, Rejected } from "./client.js";
+export { IdempotencyError, NotSent, Rejected, okOrThrow } from "./client.js";
 
 /** The door to time. */
 export interface Clock {

@@ -6,6 +6,7 @@ import { inlinedWasm } from "./inlined.js";
 import { clientSettings } from "./settings.js";
 import { loadCore } from "./wasm.js";
 
+export { okOrThrow } from "./answers.js";
 export { IdempotencyError, NotSent, Rejected } from "./errors.js";
 
 let opened = 0;

@@ -1,6 +1,6 @@
 import { Client, type ClientOptions } from "./client.js";
 
-export { IdempotencyError, NotSent, Rejected, guardForm } from "./client.js";
+export { IdempotencyError, NotSent, Rejected, guardForm, okOrThrow } from "./client.js";
 
 export type {
   Attempt,

@@ -3,6 +3,7 @@
 import { Client, lazyClient, openClient } from "./client.js";
 import { freshKey } from "./keys.js";
 
+export { okOrThrow } from "./answers.js";
 export { guardForm } from "./client.js";
 export { IdempotencyError, NotSent, Rejected } from "./errors.js";
 

@@ -6,6 +6,7 @@ import {
   Rejected,
   guardForm,
   newKey,
+  okOrThrow,
 } from "@idempotency-ledger/client";
 import type { ClientOptions, Code, Outcome, PendingIntent } from "@idempotency-ledger/client";
 import { IdempotencyClient as Inlined } from "@idempotency-ledger/client/inline";
@@ -32,10 +33,10 @@ export async function pay(order: string, amount: number): Promise<Receipt> {
   const outcome: Outcome<Receipt> = await client.submit(
     `pay:${order}`,
     { amount },
-    async ({ key, header, attempt, signal, payload }) => {
-      console.assert(key.length + header.length + attempt > 0);
+    async ({ key, header, attempt, signal, payload, fetch }) => {
+      console.assert(key.length + header.length + attempt > 0 && !signal.aborted);
       const body = JSON.stringify(payload);
-      const response = await fetch("/api/pay", { method: "POST", signal, body });
+      const response = okOrThrow(await fetch("/api/pay", { method: "POST", body }));
       if (response.status === 418) throw new NotSent("no");
       if (response.status === 402) throw new Rejected("declined");
       return (await response.json()) as Receipt;
