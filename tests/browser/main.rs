@@ -26,6 +26,7 @@ mod reloads;
 mod secrets;
 mod sending;
 mod shop;
+mod stale_keys;
 mod storage;
 mod surroundings;
 mod tabs;

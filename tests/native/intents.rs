@@ -6,8 +6,9 @@ use std::collections::{HashMap, HashSet};
 
 use idempotency_ledger::decision::{
     Call, Ending, Fence, IfBusy, Intent, IntentDecision, OnChanged, Receipt, Settlement, Slot,
-    SlotLock, Stored, decide_intent,
+    SlotLock, StaleKeyDecision, StaleRefusal, Stored, decide_intent, decide_stale_key,
 };
+use idempotency_ledger::{Fingerprint, Key};
 use serde::Deserialize;
 
 use super::vectors::load;
@@ -589,4 +590,76 @@ fn the_cells_of_an_intent_are_what_the_rows_of_the_contract_say() {
         *met.entry(name).or_default() += 1;
     }
     assert_eq!(met.len(), 12, "every row decides some cell: {met:?}");
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StaleKeys {
+    fences: StaleFences,
+    cells: Vec<StaleCell>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StaleFences {
+    stored: Number,
+    older: Number,
+    same: Number,
+    newer: Number,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StaleCell {
+    attempts: Number,
+    fence: StaleFence,
+    server_time_ms: Option<Number>,
+    decision: StaleWord,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum StaleFence {
+    Older,
+    Same,
+    Newer,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum StaleWord {
+    MintAnew,
+    NeedsReconcile,
+    Superseded,
+}
+
+#[test]
+fn decide_stale_key_agrees_with_every_cell() {
+    let file: StaleKeys = load("stale_key.json");
+    assert_eq!(file.cells.len(), 4 * 3 * 3);
+    let intent = Intent {
+        key: key("key-1"),
+        fingerprint: Fingerprint::NONE,
+        fence: Fence::from_stored(file.fences.stored.0),
+        first_sent_at: None,
+    };
+    for cell in &file.cells {
+        let fence = match cell.fence {
+            StaleFence::Older => &file.fences.older,
+            StaleFence::Same => &file.fences.same,
+            StaleFence::Newer => &file.fences.newer,
+        };
+        let refusal = StaleRefusal {
+            fence: Fence::from_stored(fence.0),
+            attempts: cell.attempts.0,
+            server_time: cell.server_time_ms.map(Number::time),
+        };
+        let expected = match (cell.decision, refusal.server_time) {
+            (StaleWord::MintAnew, Some(by)) => StaleKeyDecision::MintAnew { by },
+            (StaleWord::MintAnew, None) => panic!("no time to mint by: {refusal:?}"),
+            (StaleWord::NeedsReconcile, _) => StaleKeyDecision::NeedsReconcile,
+            (StaleWord::Superseded, _) => StaleKeyDecision::Superseded,
+        };
+        assert_eq!(decide_stale_key(&intent, &refusal), expected, "{refusal:?}");
+    }
 }

@@ -53,6 +53,7 @@ fn every_file_of_vectors_has_a_runner() {
         "keys.json",
         "records.json",
         "retry_after.json",
+        "stale_key.json",
         "store.json",
         "take_over.json",
         "timekeeper.json",

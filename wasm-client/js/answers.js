@@ -79,7 +79,12 @@ async function byStatus(status, answer, isThrown, judged) {
   if (status in RECONCILE_CODES) {
     let code;
     try {
-      code = await codeOf(answer);
+      const problem = await problemOf(answer);
+      ({ code } = problem);
+      const { now_ms } = problem;
+      if (code === "stale-key" && Number.isSafeInteger(now_ms) && now_ms > 0) {
+        judged.serverMs = now_ms;
+      }
     } catch {
       // Headers came and the body did not: what the server meant is not known.
       return isReplayed ? "rejected" : "unknown";
@@ -95,19 +100,21 @@ async function byStatus(status, answer, isThrown, judged) {
   return status === 401 ? "stop" : "rejected";
 }
 
-/** The machine code of a refusal: from the error, else from a clone of an unread response. */
-async function codeOf(answer) {
+/** What a refusal says to machines: the error, else a clone of an unread response. */
+async function problemOf(answer) {
   const bodies = [answer?.body, answer?.data, answer?.response?.data];
   const all = [answer, ...bodies];
   // The code of an error itself may be its library's own; of a body it is the server's.
-  const known = codes.find((code) => KNOWN_CODES.includes(code));
-  const code = known ?? codes.slice(1).find(isText);
+  const known = all.find((body) => KNOWN_CODES.includes(body?.code));
+  const found = known ?? bodies.find((body) => isText(body?.code));
+  const now_ms = all.map((body) => body?.now_ms).find(Boolean);
   const response = [answer, answer?.response].find(isResponse);
-  if (code || !response) return code;
+  if (found || !response) return { code: found?.code, now_ms };
   // A body that `send` has read says nothing here; then what the server meant is not known.
   const text = await response.clone().text();
   try {
-    return [JSON.parse(text)?.code].find(isText);
+    const { code, now_ms } = JSON.parse(text);
+    return { code: [code].find(isText), now_ms };
   } catch {
     return {};
   }

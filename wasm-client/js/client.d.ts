@@ -60,7 +60,10 @@ export interface ClientOptions {
 
 /** One attempt, as `send` gets it. */
 export interface Attempt<P = unknown> {
-  /** The key, the same in every attempt of the intent. */
+  /**
+   * The key, the same in every attempt of the intent. Only where a server refuses the very first
+   * attempt as stale by its own clock, the next one has another key.
+   */
   key: string;
   /** The value for the header `Idempotency-Key`. */
   header: string;

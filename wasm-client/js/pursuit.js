@@ -180,6 +180,15 @@ export class Pursuit {
       if (answer.verdict === "rejected" && (!isInDoubt || answer.isReplayed)) {
         return this.#settle(record, "rejected", answer.held);
       }
+      if (answer.serverMs !== undefined) {
+        const minted = await this.#mintAnew(record, answer.serverMs);
+        if (minted.decision === "superseded") return undefined;
+        if (minted.decision === "mint-anew") {
+          ({ record } = minted);
+          this.#emit("claimed", record);
+          continue;
+        }
+      }
       isInDoubt ||= answer.isInDoubt && answer.verdict !== "stop" && answer.verdict !== "rejected";
       // Another page has the lock now. It follows the same key; this one waits for its outcome.
       if (lease.isLost) return undefined;
@@ -193,6 +202,12 @@ export class Pursuit {
       this.#emit("retry", record, { delayMs: wait });
       await this.#page.clock.wait(wait, this.#call.signal);
     }
+  }
+
+  /** Another key by the server's clock, where that is safe: it refused this one by that clock. */
+  #mintAnew(record, serverMs) {
+    const isStrict = this.#page.settings.durability === "strict";
+    return this.#command("mint-anew", record, { serverMs, isStrict });
   }
 
   /** What keeps an attempt from beginning at this very moment; nothing where it may. */

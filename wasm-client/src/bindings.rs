@@ -11,7 +11,7 @@ use js_sys::{Array, Function, JsString, Object};
 use wasm_bindgen::prelude::*;
 use web_sys::{IdbDatabase, IdbTransaction, IdbTransactionMode};
 
-use crate::{fingerprint, keys, store, transition};
+use crate::{fingerprint, keys, record, store, transition};
 
 #[wasm_bindgen]
 extern "C" {
@@ -65,7 +65,7 @@ extern "C" {
 /// `no-randomness` where the browser has none.
 #[wasm_bindgen(js_name = newKey)]
 pub fn new_key(now_ms: f64) -> Result<String, JsValue> {
-    keys::new_key(now_ms)
+    keys::new_key(record::timestamp(now_ms))
 }
 
 /// The digest of a payload, with what else the walk over it found.

@@ -2,17 +2,18 @@
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
+use idempotency_ledger::Timestamp;
 use uuid::Builder;
 use wasm_bindgen::JsValue;
 
 /// What a browser without a source of random numbers rejects with.
 const NO_RANDOMNESS: &str = "no-randomness";
 
-/// A new key for the time `now_ms`.
-pub(crate) fn new_key(now_ms: f64) -> Result<String, JsValue> {
+/// A new key for a moment.
+pub(crate) fn new_key(at: Timestamp) -> Result<String, JsValue> {
     let mut random = [0; 10];
     getrandom::fill(&mut random).map_err(|_| NO_RANDOMNESS)?;
-    let uuid = Builder::from_unix_timestamp_millis(unix_ms(now_ms), &random).into_uuid();
+    let uuid = Builder::from_unix_timestamp_millis(at.unix_ms(), &random).into_uuid();
     let mut text = [0; 36];
     Ok(uuid.hyphenated().encode_lower(&mut text).to_owned())
 }

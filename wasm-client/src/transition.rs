@@ -4,9 +4,10 @@
 //! transitions: IndexedDB inside one transaction, the others in one synchronous step.
 
 use idempotency_ledger::decision::{
-    Call, IfBusy, IntentDecision, OnChanged, Slot, SlotLock, decide_intent,
+    Call, IfBusy, IntentDecision, OnChanged, Slot, SlotLock, StaleKeyDecision, StaleRefusal,
+    decide_intent, decide_stale_key,
 };
-use idempotency_ledger::{Fingerprint, Key};
+use idempotency_ledger::{Fence, Fingerprint, Key};
 use js_sys::{Array, Object, Uint8Array};
 use wasm_bindgen::prelude::*;
 
@@ -68,6 +69,7 @@ pub(crate) fn transition(
         "claim" => claim(command, found, salt, now_ms),
         "settle" => Ok(settle(command, found, now_ms)),
         "park" => Ok(park(command, found)),
+        "mint-anew" => mint_anew(command, found, now_ms),
         "acknowledge" => acknowledge(command, found, now_ms),
         "abandon" => Ok(abandon(command, found, now_ms)),
         _ => Err(UNREADABLE.into()),
@@ -225,7 +227,7 @@ fn mint(
     fingerprint: &Fingerprint,
     now_ms: f64,
 ) -> Result<Members, JsValue> {
-    let key = keys::new_key(now_ms)?;
+    let key = keys::new_key(timestamp(now_ms))?;
     let number = found
         .newest
         .as_ref()
@@ -351,6 +353,30 @@ fn park(command: &Members, found: &Found) -> Members {
         record.set("firstSentAt", JsValue::NULL);
     }
     written("parked", record)
+}
+
+/// The server refused the key by its own clock. The record keeps its place, so that every caller
+/// that follows it goes on under the new key; and its count, so that this is done once.
+fn mint_anew(command: &Members, found: &Found, now_ms: f64) -> Result<Members, JsValue> {
+    let own = found.own_claimed(command);
+    let (Slot::Claimed(intent), Some(record)) = (slot_of(own, now_ms)?, own) else {
+        return Ok(answer("nothing", None));
+    };
+    let refusal = StaleRefusal {
+        fence: Fence::from_stored(keys::unix_ms(command.count("fence"))),
+        attempts: keys::unix_ms(record.count("attempts")),
+        server_time: command.number("serverMs").map(timestamp),
+    };
+    match decide_stale_key(&intent, &refusal) {
+        StaleKeyDecision::MintAnew { by } => {
+            record.set("key", keys::new_key(by)?.into());
+            record.set("inDoubt", false.into());
+            record.set("firstSentAt", JsValue::NULL);
+            Ok(written("mint-anew", record))
+        }
+        StaleKeyDecision::NeedsReconcile => Ok(answer("needs-reconcile", Some(record))),
+        StaleKeyDecision::Superseded => Ok(answer("superseded", Some(record))),
+    }
 }
 
 /// The receipt is on the screen: asking again is meant, a moment after its page got the outcome.

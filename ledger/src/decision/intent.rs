@@ -39,6 +39,70 @@ pub struct Intent {
     pub first_sent_at: Option<Timestamp>,
 }
 
+/// A refusal of an intent's key as stale, as the attempt that met it reports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StaleRefusal {
+    /// The fence of that attempt.
+    pub fence: Fence,
+    /// How many attempts were begun for the intent, that one included.
+    pub attempts: u64,
+    /// The server's time, where the refusal carries it.
+    pub server_time: Option<Timestamp>,
+}
+
+/// What becomes of an intent whose key was refused as stale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StaleKeyDecision {
+    /// A new key takes the place of the old one, minted by the server's time and persisted
+    /// before anything is sent under it.
+    MintAnew {
+        /// The time of the new key.
+        by: Timestamp,
+    },
+    /// An attempt before the refused one may have happened, or the server does not say its time:
+    /// a person or the server decides.
+    NeedsReconcile,
+    /// Another caller took the intent over, and decides.
+    Superseded,
+}
+
+/// Decides what becomes of an intent whose key was refused as stale.
+///
+/// A clock that is wrong by more than the server's tolerance makes keys that no server takes, and
+/// waiting does not help. The refusal proves that this attempt did nothing. So only where it was
+/// the first one ever, nothing can have happened under the old key.
+///
+/// ```
+/// use idempotency_ledger::decision::{
+///     Fence, Intent, StaleKeyDecision, StaleRefusal, decide_stale_key,
+/// };
+/// use idempotency_ledger::{Fingerprint, Key, Timestamp};
+///
+/// let by = Timestamp::from_unix_ms(1_767_225_600_000);
+/// let fence = Fence::from_stored(1);
+/// let intent = Intent {
+///     key: Key::new("of-a-wrong-clock")?,
+///     fingerprint: Fingerprint::NONE,
+///     fence,
+///     first_sent_at: Some(Timestamp::from_unix_ms(1_767_312_000_000)),
+/// };
+/// let first = StaleRefusal { fence, attempts: 1, server_time: Some(by) };
+/// assert_eq!(decide_stale_key(&intent, &first), StaleKeyDecision::MintAnew { by });
+/// let second = StaleRefusal { attempts: 2, ..first };
+/// assert_eq!(decide_stale_key(&intent, &second), StaleKeyDecision::NeedsReconcile);
+/// # Ok::<(), idempotency_ledger::KeyError>(())
+/// ```
+#[must_use]
+pub fn decide_stale_key(intent: &Intent, refusal: &StaleRefusal) -> StaleKeyDecision {
+    if refusal.fence < intent.fence {
+        return StaleKeyDecision::Superseded;
+    }
+    match refusal.server_time {
+        Some(by) if refusal.attempts == 1 => StaleKeyDecision::MintAnew { by },
+        _ => StaleKeyDecision::NeedsReconcile,
+    }
+}
+
 /// An intent whose outcome is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settlement {

@@ -34,7 +34,7 @@ pub use ending::{Demanded, Evidence, ResolveRefusal};
 pub use fingerprint::{Fingerprint, FingerprintAlgorithm, FingerprintHasher};
 pub use intent::{
     Call, Ending, IfBusy, Intent, IntentDecision, OnChanged, Receipt, Settlement, Slot, SlotLock,
-    Stored, decide_intent,
+    StaleKeyDecision, StaleRefusal, Stored, decide_intent, decide_stale_key,
 };
 pub use key::{KEY_BYTES_MAX, Key, KeyError, SCOPE_BYTES_MAX, Scope};
 pub use namespace::Namespace;

@@ -1,4 +1,5 @@
-// Runs `decide_intent.json` on the wasm build, through the transition that the stores use.
+// Runs `decide_intent.json` and `stale_key.json` on the wasm build, through the transition that the
+// stores use.
 import init, { transition } from "/pkg/idempotency_client.js";
 
 const SALT = new Uint8Array(32);
@@ -151,9 +152,61 @@ const isExpressible = (written) =>
     ([, digits]) => Number.isSafeInteger(Number(digits)) || digits === String(2 ** 53),
   );
 
-window.runVectors = async () => {
-  const file = await (await fetch("/vectors/decide_intent.json")).json();
+const load = async (name) => {
   await init(await WebAssembly.compileStreaming(fetch("/pkg/idempotency_client_bg.wasm")));
+  return (await fetch(`/vectors/${name}.json`)).json();
+};
+
+/** The time inside a UUIDv7, as the vectors write it. */
+const timeOf = (key) => String(parseInt(key.replaceAll("-", "").slice(0, 12), 16));
+
+window.runStaleKeys = async () => {
+  const { fences, cells } = await load("stale_key");
+  const result = { run: 0, wrong: [], leftOut: 0 };
+  for (const cell of cells) {
+    if (!Number.isSafeInteger(Number(cell.attempts))) {
+      result.leftOut += 1;
+      continue;
+    }
+    result.run += 1;
+    const now = 1_000;
+    const fingerprint = { algorithm: "parts", digest_hex: "" };
+    const record = {
+      ...transition(undefined, undefined, commandOf({ fingerprint, lock: "mine" }), SALT, now)
+        .record,
+      fence: Number(fences.stored),
+      attempts: Number(cell.attempts),
+      firstSentAt: now,
+      inDoubt: true,
+    };
+    const { key, number } = record;
+    const command = {
+      verb: "mint-anew",
+      key,
+      number,
+      fence: Number(fences[cell.fence]),
+      serverMs: cell.server_time_ms === null ? undefined : Number(cell.server_time_ms),
+    };
+    const answer = transition(record, undefined, command, SALT, now);
+    const [put, ...more] = answer.puts;
+    const isMinted =
+      put &&
+      !more.length &&
+      put.key !== key &&
+      timeOf(put.key) === cell.server_time_ms &&
+      put.number === number &&
+      put.firstSentAt === null &&
+      put.inDoubt === false;
+    const isAsSaid = answer.decision === cell.decision;
+    if (!isAsSaid || Boolean(isMinted) !== (cell.decision === "mint-anew")) {
+      result.wrong.push({ cell, answer });
+    }
+  }
+  return result;
+};
+
+window.runVectors = async () => {
+  const file = await load("decide_intent");
   const result = { run: 0, wrong: [], leftOut: [] };
   for (const written of writtenOut(file)) {
     if (!isExpressible(written)) {
