@@ -114,20 +114,52 @@ fn without_locks_two_tabs_still_make_one_key() {
 }
 
 #[test]
-fn without_locks_a_lease_ends_a_claim_whose_page_is_gone() {
+fn without_locks_a_lease_ends_a_claim_whose_page_crashed() {
     let shop = Shop::open();
-    let options = json!({"leaseMs": 1_500});
-    let tab = changed(&shop, &[NO_LOCKS]);
+    let options = json!({"leaseMs": 3_600_000});
+    let (tab, other) = (changed(&shop, &[NO_LOCKS]), shop.new_tab());
     shop.visit(&tab, &options);
+    other.before_load(NO_LOCKS);
+    shop.visit(&other, &options);
     shop.api().next([Plan::hang()]);
     tab.start("paying", "return pay('order-1');");
     shop.api().wait_for(1);
-    tab.reload();
-    let busy = "await opened; return await pay('order-1', undefined, { ifBusy: 'refuse' });";
-    assert_eq!(code(tab.try_run(busy, json!(null))), "in-progress");
-    let paid = tab.run("return await pay('order-1');");
+    tab.crash();
+    let busy = "return await pay('order-1', undefined, { ifBusy: 'refuse' });";
+    assert_eq!(code(other.try_run(busy, json!(null))), "in-progress");
+    let paid = other.run("await sleepFor(3_600_000); return await pay('order-1');");
     assert_eq!(paid["value"]["receipt"], 1);
     assert_eq!(shop.api().keys().len(), 1);
+}
+
+#[test]
+fn without_locks_a_page_does_not_wait_for_its_own_earlier_life() {
+    let shop = Shop::open();
+    // So long that a wait for it would outlast the call.
+    let options = json!({"leaseMs": 3_600_000});
+    let (tab, other) = (changed(&shop, &[NO_LOCKS]), shop.new_tab());
+    shop.visit(&tab, &options);
+    shop.api().next([Plan::hang(), Plan::hang()]);
+    let once = "return pay('order-1', 1, { ifBusy: 'refuse', retry: { deadlineMs: 30_000 } });";
+    for lives in 1..=2 {
+        tab.start("paying", once);
+        shop.api().wait_for(lives);
+        tab.reload();
+        tab.run("await opened;");
+    }
+    assert_eq!(tab.run(once)["value"]["receipt"], 1);
+    assert_eq!((shop.api().keys().len(), shop.api().charges()), (1, 1));
+    // Nor does another page wait for one that was closed.
+    other.before_load(NO_LOCKS);
+    shop.visit(&other, &options);
+    shop.api().next([Plan::hang()]);
+    tab.start("paying", "return pay('order-2', 1);");
+    shop.api().wait_for(4);
+    tab.load(&shop.server.url("/pages/blank.html"));
+    tab.close();
+    let paid = other.run("return pay('order-2', 1, { ifBusy: 'refuse' });");
+    assert_eq!(paid["value"]["receipt"], 2);
+    assert_eq!(shop.api().keys().len(), 2);
 }
 
 /// Opening fails with `storage`, within its time, and there is no other store.

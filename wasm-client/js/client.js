@@ -3,6 +3,7 @@
 
 import { handedOut, isResponse, storableOutcome } from "./answers.js";
 import { systemClock } from "./clock.js";
+import { departures } from "./departures.js";
 import { IdempotencyError, refusal } from "./errors.js";
 import { Events } from "./events.js";
 import { guardForm as guarded } from "./form.js";
@@ -146,8 +147,12 @@ export class Client {
     page.principal = () => principalOf(settings);
     page.seen = new Map();
     const { retentionMs, leaseMs, joinMs, outcomeMs } = settings;
-    const standing = { holder: page.holder, retentionMs, leaseMs, joinMs, outcomeMs };
-    page.send = (verb, slot, more) => store.apply({ verb, ...slot, ...standing, ...more });
+    const spareMs = Math.min(SPARED_MS, joinMs);
+    const standing = { holder: page.holder, retentionMs, leaseMs, joinMs, outcomeMs, spareMs };
+    // Memory ends with its page, and where there are locks they do.
+    const left = store.mode === "indexeddb" && !page.locks ? departures(page) : () => [];
+    page.send = (verb, slot, more) =>
+      store.apply({ verb, ...slot, ...standing, left: left(), ...more });
     page.knows = ({ settledAt = 0 }) => {
       this.#calledFrom = Math.max(this.#calledFrom, settledAt + 1);
     };

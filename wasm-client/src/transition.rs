@@ -204,9 +204,19 @@ fn lock(command: &Members, record: Option<&IntentRecord>, now_ms: f64) -> SlotLo
 fn is_leased(command: &Members, record: &IntentRecord, now_ms: f64) -> bool {
     record.is_state("claimed")
         && record.get("holder") != command.get("holder")
+        && !has_left(command, record)
         && record
             .number("heldAt")
             .is_some_and(|at| at <= now_ms && now_ms < at + command.count("leaseMs"))
+}
+
+/// Whether the holder is a page that said goodbye: its attempts ended with it.
+fn has_left(command: &Members, record: &IntentRecord) -> bool {
+    let left = command.get("left");
+    left.is_object()
+        && left
+            .unchecked_ref::<Array>()
+            .includes(&record.get("holder"), 0)
 }
 
 /// Whether an attempt of a holder that was taken over may still be under way.
