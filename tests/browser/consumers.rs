@@ -13,13 +13,14 @@ use crate::harness::http::Reply;
 use crate::harness::plan::Plan;
 use crate::harness::server::Server;
 use crate::harness::site;
+use crate::readme;
 
 /// What `cargo xtask test` packed; packed here where a person runs these tests alone.
 const TARBALL: &str = "IDEMPOTENCY_TARBALL";
 
 /// A command in a folder, which has to succeed; what it printed.
 #[track_caller]
-fn run(folder: &Path, program: &str, arguments: &[&str]) -> String {
+pub(crate) fn run(folder: &Path, program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program)
         .args(arguments)
         .current_dir(folder)
@@ -64,6 +65,7 @@ pub(crate) fn installed() -> &'static Path {
             let name = from.file_name().expect("a file has a name");
             fs::copy(&from, folder.join(name)).expect("files can be copied");
         }
+        readme::write_consumers(&folder);
         let packed = tarball(&folder);
         fs::copy(packed, folder.join("client.tgz")).expect("the tarball is there");
         let install = [
@@ -154,7 +156,7 @@ fn an_application_bundled_by_vite_pays() {
 }
 
 /// Bundled once for both tests that need it.
-fn vite_build() -> &'static Path {
+pub(crate) fn vite_build() -> &'static Path {
     static FOLDER: OnceLock<&Path> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let folder = installed();
@@ -225,7 +227,7 @@ fn a_bare_html_file_needs_no_bundler() {
 }
 
 /// What the component shows, once `is` holds.
-const STATE: &str = "for (let tries = 0; ; tries += 1) {\n\
+pub(crate) const STATE: &str = "for (let tries = 0; ; tries += 1) {\n\
       const state = { ...document.querySelector('#state')?.dataset };\n\
       if (IS) return state;\n\
       if (tries > 5_000) throw new Error(JSON.stringify(state));\n\

@@ -22,6 +22,7 @@ mod opening;
 mod late_failures;
 mod payloads;
 mod principals;
+mod readme;
 mod reloads;
 mod secrets;
 mod sending;

@@ -16,7 +16,7 @@ const forDevelopment = {
 };
 
 if (what === "vite") {
-  for (const page of ["app", "react"]) {
+  for (const page of ["app", "react", "readme"]) {
     await build({
       ...forDevelopment,
       build: { outDir: `dist/vite-${page}`, rollupOptions: { input: `${root}/${page}.html` } },

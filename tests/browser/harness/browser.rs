@@ -233,18 +233,37 @@ impl Tab<'_> {
 
     /// Presses and releases the mouse on an element, as a person would, so many times.
     pub(crate) fn click(&self, selector: &str, times: u32) {
-        let middle = self.run_with(
+        let middle = self.middle_of(selector);
+        for count in 1..=times {
+            self.press(&middle, count);
+        }
+    }
+
+    /// Presses twice at one place, as a person does: whatever the page has put there meanwhile.
+    pub(crate) fn click_twice(&self, selector: &str, gap_ms: u64) {
+        let middle = self.middle_of(selector);
+        self.press(&middle, 1);
+        self.run_with(
+            "await new Promise((go) => setTimeout(go, args));",
+            json!(gap_ms),
+        );
+        self.press(&middle, 2);
+    }
+
+    fn middle_of(&self, selector: &str) -> Value {
+        self.run_with(
             "const box = document.querySelector(args).getBoundingClientRect();\n\
              return [box.x + box.width / 2, box.y + box.height / 2];",
             json!(selector),
-        );
-        for count in 1..=times {
-            for event in ["mousePressed", "mouseReleased"] {
-                let wanted = json!({"type": event, "x": middle[0], "y": middle[1],
-                    "button": "left", "clickCount": count});
-                let sent = self.cdp("Input.dispatchMouseEvent", wanted);
-                sent.expect("a tab has a mouse");
-            }
+        )
+    }
+
+    fn press(&self, place: &Value, count: u32) {
+        for event in ["mousePressed", "mouseReleased"] {
+            let wanted = json!({"type": event, "x": place[0], "y": place[1],
+                "button": "left", "clickCount": count});
+            let sent = self.cdp("Input.dispatchMouseEvent", wanted);
+            sent.expect("a tab has a mouse");
         }
     }
 

@@ -20,6 +20,11 @@ pub(crate) fn pkg() -> PathBuf {
     pkg
 }
 
+/// What a person reads who uses the package.
+pub(crate) fn readme() -> PathBuf {
+    package_folder().join("../wasm-client/js/README.md")
+}
+
 /// Where `npm install` and what it builds may write.
 pub(crate) fn scratch() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR");
