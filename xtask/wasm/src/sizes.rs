@@ -11,7 +11,7 @@ use flate2::{Compression, GzBuilder};
 const WASM_BYTES_MAX: usize = 60_000;
 
 /// All that a page loads through one entry, by gzip -9.
-const PAGE_GZIP_BYTES_MAX: usize = 31_500;
+const PAGE_GZIP_BYTES_MAX: usize = 33_500;
 
 /// Something in bytes: as it is, and as it travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,7 +201,7 @@ mod tests {
     fn a_limit_holds_at_its_value_and_not_above() {
         let at = [
             Entry::wasm(size(60_000, 99_999)),
-            Entry::page(".", size(99_999, 31_500)),
+            Entry::page(".", size(99_999, 33_500)),
         ];
         Limits::Enforced.hold(&at).expect("both are at the limit");
         let wasm = Limits::Enforced.hold(&[Entry::wasm(size(60_001, 0))]);
@@ -210,11 +210,11 @@ mod tests {
             error,
             "too large: the wasm has 60,001 bytes raw, at most 60,000"
         );
-        let page = Limits::Enforced.hold(&[Entry::page("./web", size(0, 31_501))]);
+        let page = Limits::Enforced.hold(&[Entry::page("./web", size(0, 33_501))]);
         let error = page.expect_err("one byte above").to_string();
         assert_eq!(
             error,
-            "too large: ./web has 31,501 bytes by gzip -9, at most 31,500"
+            "too large: ./web has 33,501 bytes by gzip -9, at most 33,500"
         );
     }
 
@@ -222,7 +222,7 @@ mod tests {
     fn a_limit_that_is_only_printed_fails_nothing() {
         let above = [
             Entry::wasm(size(60_001, 0)),
-            Entry::page(".", size(0, 31_501)),
+            Entry::page(".", size(0, 33_501)),
         ];
         Limits::Printed.hold(&above).expect("it is said");
     }
