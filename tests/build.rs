@@ -62,6 +62,6 @@ fn whole(code: &str) -> String {
         );
     }
     let last = code.lines().filter_map(|line| line.strip_prefix("let "));
-    let last = last.filter_map(|binding| binding.split([' ', ':', '=']).next());
-    format!("{{\n{code}\n{}\n}}\n", last.last().unwrap_or("()"))
+    let mut names = last.filter_map(|binding| binding.split([' ', ':', '=']).next());
+    format!("{{\n{code}\n{}\n}}\n", names.next_back().unwrap_or("()"))
 }

@@ -1,23 +1,33 @@
 //! The Rust examples of the README and of the cookbook, as they stand there: `build.rs` takes
 //! them out. Those in shell are run by `ledger/tests/idem/documents.rs`.
 
+#![allow(
+    clippy::unnecessary_wraps,
+    clippy::let_and_return,
+    reason = "examples show a call that can fail, and end with what a test asks of them"
+)]
+
 use std::env;
+use std::error::Error;
 use std::process::Command;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::request::Parts;
-use axum::http::{Request, Response};
+use axum::http::{Method, Request, Response};
 use axum::routing::post;
-use idempotency_ledger::http::{HttpPolicy, IdempotencyKey, IdempotencyLayer};
-use idempotency_ledger::{Ledger, Namespace};
+use idempotency_ledger::http::{
+    HttpAnswer, HttpPolicy, IdempotencyKey, IdempotencyLayer, scope_of,
+};
+use idempotency_ledger::{Key, Ledger, Namespace, Resolution, Resolved};
 use tower_service::Service;
 
 /// What runs here, and nothing else stands in the documents.
-const RUN: [&str; 3] = [
+const RUN: [&str; 4] = [
     "readme: In a program",
     "readme: Over HTTP",
     "cookbook: HTTP routes",
+    "cookbook: Interrupted HTTP requests",
 ];
 
 /// Set where this process is to be the program.
@@ -111,4 +121,39 @@ async fn the_layer_of_the_readme_and_of_the_cookbook_charges_once() {
         "/cookbook__http_routes.rs"
     )))
     .await;
+}
+
+async fn crash() -> String {
+    panic!("the process dies in the handler")
+}
+
+fn supply_the_answer(ledger: &Ledger, key: &Key, user: &str) -> Result<(), Box<dyn Error>> {
+    let (charge, location) = (serde_json::json!({ "id": 17 }), "/charges/17".to_owned());
+    let resolved = include!(concat!(
+        env!("OUT_DIR"),
+        "/cookbook__interrupted_http_requests.rs"
+    ));
+    assert_eq!(resolved, Resolved::Done);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_interrupted_request_is_answered_as_the_cookbook_says() {
+    let ledger = Ledger::in_memory().expect("a ledger");
+    let layer = || {
+        IdempotencyLayer::new(
+            ledger.clone(),
+            CHARGES,
+            HttpPolicy::new().principal(who_asks),
+        )
+    };
+    let mut app = Router::new()
+        .route("/charges", post(crash))
+        .route_layer(layer());
+    assert_eq!(ask(&mut app, "ann", "25").await.0, 500);
+    assert_eq!(ask(&mut app, "ann", "25").await.0, 409);
+    let key = Key::new("order-17").expect("a key");
+    supply_the_answer(&ledger, &key, "ann").expect("it is stored");
+    let answered = ask(&mut app, "ann", "25").await;
+    assert_eq!(answered, (201, true, "{\"id\":17}".to_owned()));
 }

@@ -45,11 +45,15 @@ pub(crate) struct Child {
 impl Child {
     /// Starts a child.
     pub(crate) fn start() -> Self {
-        let mut process = this_binary("lines")
+        Self::spawned(&mut this_binary("lines"))
+    }
+
+    fn spawned(command: &mut Command) -> Self {
+        let mut process = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("the test binary starts again");
+            .unwrap_or_else(|error| panic!("{}: {error}", command.get_program().display()));
         let stdin = process.stdin.take().expect("it is a pipe");
         let stdout = process.stdout.take().expect("it is a pipe");
         Self {
@@ -57,6 +61,19 @@ impl Child {
             stdin,
             stdout: BufReader::new(stdout).lines(),
         }
+    }
+
+    /// Starts a child under another program, which gets the child's command as its last arguments.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn under(program: &[&str]) -> Self {
+        let child = this_binary("lines");
+        let mut command = Command::new(program[0]);
+        command
+            .args(&program[1..])
+            .arg(child.get_program())
+            .args(child.get_args())
+            .env(ROLE, "lines");
+        Self::spawned(&mut command)
     }
 
     /// Starts a child that has the ledger open.
@@ -181,6 +198,7 @@ impl Session {
                 clock.advance(seconds(count.parse().expect("a number")));
                 "ok".into()
             }
+            ["end"] => process::exit(0),
             ["begin", text] => self.begin(&PAYMENTS, text),
             ["begin-repeatable", text] => self.begin(&REPEATABLE, text),
             ["checkpoint", text, name] => {

@@ -176,7 +176,7 @@ fn confirmed_by_a_person_a_leap_counts_at_once_and_stays() {
     let (disk, clock) = (Disk::default(), booted_clock(1));
     process(&disk, &clock, |ledger| complete(ledger, "k"));
     set_ahead(&clock, 2 * DAY);
-    let confirmed = process(&disk, &clock, |ledger| ledger.confirm_clock());
+    let confirmed = process(&disk, &clock, Ledger::confirm_clock);
     assert_eq!(confirmed.expect("confirms"), clock.wall());
     process(&disk, &clock, |ledger| {
         assert_eq!(clock_of(ledger), ClockState::Agrees);
@@ -414,11 +414,11 @@ fn one_run_300_days_ahead_is_reported_and_taken_back_by_a_person() {
 
 /// The answer that counts again, and the lease that runs again.
 fn assert_named(back: &ClockBack) {
-    let named = |found: &ChangedKey| {
+    let in_words = |found: &ChangedKey| {
         let name = format!("{} {}", found.namespace, found.key);
         (name, found.change)
     };
-    let mut names: Vec<_> = back.changed.iter().map(named).collect();
+    let mut names: Vec<_> = back.changed.iter().map(in_words).collect();
     names.sort_by(|one, other| one.0.cmp(&other.0));
     let strict = format!("strict {}", key_of(START, 1));
     let expected = [

@@ -353,3 +353,67 @@ fn an_opening_waits_for_a_writer_that_stands_still_until_the_busy_timeout() {
     writing.abort().expect("ends");
     drop(begin(&ledger, "k").fresh());
 }
+
+/// The calls of a child that wrote, synced and named files, one a line, with the paths of handles.
+#[cfg(target_os = "linux")]
+fn traced_calls(work: impl FnOnce(&mut Child)) -> Vec<String> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let trace = folder.path().join("trace");
+    let mut child = Child::under(&[
+        "strace",
+        "-f",
+        "-qq",
+        "-y",
+        "-e",
+        "trace=pwrite64,write,ftruncate,fsync,fdatasync,link,linkat,rename,renameat2",
+        "-o",
+        trace.to_str().expect("it is text"),
+    ]);
+    work(&mut child);
+    child.say("end");
+    assert_eq!(child.hear(), None, "strace ends with the child");
+    let calls = fs::read_to_string(&trace).expect("strace has written it");
+    calls.lines().map(str::to_owned).collect()
+}
+
+/// Where the power goes after a new file got its name, it must be there, and whole.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_new_file_and_its_name_are_synced_before_it_is_used() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("app.redb");
+    let calls = traced_calls(|child| {
+        let opened = child.ask(&format!("open shared {}", path.display()));
+        assert_eq!(opened, "opened");
+        assert_eq!(child.ask("begin k"), "fresh");
+    });
+    let folder = fs::canonicalize(folder.path()).expect("it is there");
+    let at_sync = |call: &str, path: &str| {
+        (call.contains(" fsync(") || call.contains(" fdatasync(")) && call.contains(path)
+    };
+    let mut named = 0;
+    for (number, call) in calls.iter().enumerate() {
+        let Some((_, arguments)) = call.split_once(" link") else {
+            continue;
+        };
+        let draft = arguments.split('"').nth(1).expect("it has two names");
+        let draft = draft.rsplit('/').next().expect("it has a name");
+        named += 1;
+        let touched = |call: &&String| call.contains(draft);
+        let last = calls[..number].iter().rev().find(touched);
+        assert!(
+            last.is_some_and(|last| at_sync(last, draft)),
+            "{draft}: {calls:#?}"
+        );
+        let of_folder = format!("<{}>)", folder.display());
+        let used = calls[number..]
+            .iter()
+            .position(|call| call.contains("app.redb>"));
+        let until_used = &calls[number..number + used.unwrap_or(calls.len() - number)];
+        assert!(
+            until_used.iter().any(|call| at_sync(call, &of_folder)),
+            "{draft} is used before its name is on disk: {calls:#?}"
+        );
+    }
+    assert_eq!(named, 2, "the ledger and its side file: {calls:#?}");
+}

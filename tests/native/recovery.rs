@@ -606,7 +606,7 @@ fn readers_wait_while_the_file_is_reopened() {
             ledger.reopen().expect("it is reopened");
         }
         is_over.store(true, Ordering::SeqCst);
-        let read = readers.into_iter().map(|reader| reader.join());
+        let read = readers.into_iter().map(thread::ScopedJoinHandle::join);
         read.map(|reads| reads.expect("no reader fails"))
             .sum::<usize>()
     });

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::decision::{
     self, Checkpoint, Claimed, Completed, Decision, Demanded, Fence, Fingerprint, Key, KeyAge,
-    Liveness, Namespace, Record, ResolveRefusal, Response, Room, Scope, SeenClaim, State, Timestamp,
-    Work, decide,
+    Liveness, Namespace, Record, ResolveRefusal, Response, Room, Scope, SeenClaim, State,
+    Timestamp, Work, decide,
 };
 use crate::error::{Error, Invalid};
 use crate::operation::asked::{Asked, Placed, check_response, check_supplied, identity};

@@ -450,7 +450,7 @@ mod tests {
             here: OpenHere::file(identity)?,
         };
         let file = FileBackend::new(file).expect("it is a file");
-        let backend = HeldBackend::new(WithoutLocks(file));
+        let backend = HeldBackend::new(WithoutLocks(file), std::time::Duration::ZERO);
         open_on(settings, &backend, Verification::Skip, Some(on_disk)).map(Ledger::from_engine)
     }
 

@@ -344,7 +344,7 @@ mod tests {
         for fence in 1..=100 {
             holder.committed(Written {
                 fence,
-                mark: Timestamp::from_unix_ms(fence),
+                mark: Timestamp::from_unix_ms(fence).into(),
                 ..Written::default()
             });
         }

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use crate::decision::{
     ClaimLock, Decision, Fence, KeyAge, Liveness, NewClaim, PolicyStamp, Record, Room, SeenClaim,
-    State,
-    Timestamp, Work, checkpoint, claim, decide, key_age, may_take_over, take_over,
+    State, Timestamp, Work, checkpoint, claim, decide, key_age, may_take_over, take_over,
 };
 use crate::error::Error;
 use crate::holder::Holder;
