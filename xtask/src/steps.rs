@@ -183,14 +183,12 @@ fn clippy_all(workspace: &Workspace) -> Result<Ending, Failure> {
 
 /// Benchmarks are linted but not run: a shared machine measures nothing.
 fn test(workspace: &Workspace) -> Result<Ending, Failure> {
-    // Tests of `idem` run it under a wrong clock.
-    let packages = ["faketime"];
-    if cfg!(target_os = "linux") && !on_path("faketime") {
+    // Tests run programs under a wrong clock, and see which calls they make.
+    let packages = ["faketime", "strace"];
+    if cfg!(target_os = "linux") && !packages.iter().all(|package| on_path(package)) {
         apt::install(&packages).map_err(|why| {
             let remedy = apt::remedy(&packages);
-            Failure::new(format!(
-                "no faketime for the tests of idem ({why}): {remedy}"
-            ))
+            Failure::new(format!("no faketime or strace ({why}): {remedy}"))
         })?;
     }
     let targets = ["--lib", "--bins", "--tests", "--examples"];

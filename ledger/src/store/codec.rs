@@ -12,6 +12,7 @@
 //!
 //! The key is part of the sum, so a value that damage moved to another key is damage too.
 
+mod namespaces;
 mod tails;
 
 use std::time::Duration;
@@ -26,12 +27,13 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::decision::{
     Checkpoint, ClaimLock, Claimed, Completed, Fence, Fingerprint, FingerprintAlgorithm,
-    OnInterrupted, Policy, PolicyStamp, Record, Response, ResponseKind, State, Timestamp,
+    PolicyStamp, Record, Response, ResponseKind, State, Timestamp,
 };
 use crate::events::Noted;
 use crate::events::counts::EventCounts;
 use crate::events::delays::Delays;
 
+pub(crate) use namespaces::{NamespaceRow, decode_namespace, encode_namespace};
 pub(crate) use tails::{Floor, Tail, decode_floor, decode_tail, encode_floor, encode_tail};
 
 const VERSION: u8 = 1;
@@ -364,100 +366,6 @@ pub(crate) fn decode_noted(key: &[u8], sealed: &[u8]) -> Result<Noted, Unreadabl
         },
         delays: Delays::of_stored(&stored.delays, stored.delay_ms_max),
     })
-}
-
-/// A namespace as the file knows it.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-#[cfg_attr(test, derive(Serialize, serde::Deserialize))]
-pub(crate) struct NamespaceRow {
-    pub(crate) id: u16,
-    /// Counted from 1, raised whenever a record is claimed under another policy.
-    pub(crate) policy_version: u32,
-    policy: StoredPolicy,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-#[cfg_attr(test, derive(Serialize, serde::Deserialize))]
-struct StoredPolicy {
-    lease_ms: u64,
-    retention_ms: u64,
-    retry_hint_ms: u64,
-    response_bytes_max: u64,
-    rerun_interrupted: bool,
-    records_max: Option<u64>,
-    bytes_max: Option<u64>,
-    refuse_stale_keys: bool,
-    forget_interrupted_after_ms: Option<u64>,
-}
-
-impl NamespaceRow {
-    pub(crate) fn new(id: u16, policy_version: u32, policy: &Policy) -> Self {
-        Self {
-            id,
-            policy_version,
-            policy: StoredPolicy::of(policy),
-        }
-    }
-
-    /// The rules that the row was written under.
-    pub(crate) fn stored_policy(&self) -> Policy {
-        self.policy.as_policy()
-    }
-
-    /// Whether the row was written under the same rules.
-    pub(crate) fn has_policy(&self, policy: &Policy) -> bool {
-        self.policy == StoredPolicy::of(policy)
-    }
-}
-
-impl StoredPolicy {
-    fn of(policy: &Policy) -> Self {
-        Self {
-            lease_ms: span_ms(policy.lease_span()),
-            retention_ms: span_ms(policy.retention_span()),
-            retry_hint_ms: span_ms(policy.retry_hint_span()),
-            response_bytes_max: policy.response_limit(),
-            rerun_interrupted: policy.interrupted_rule() == OnInterrupted::Rerun,
-            records_max: policy.record_quota(),
-            bytes_max: policy.byte_quota(),
-            refuse_stale_keys: policy.refuses_stale_keys(),
-            forget_interrupted_after_ms: policy.interrupted_retention().map(span_ms),
-        }
-    }
-}
-
-impl StoredPolicy {
-    fn as_policy(&self) -> Policy {
-        let mut policy = Policy::DEFAULT
-            .lease(Duration::from_millis(self.lease_ms))
-            .retention(Duration::from_millis(self.retention_ms))
-            .retry_hint(Duration::from_millis(self.retry_hint_ms))
-            .response_bytes_max(self.response_bytes_max);
-        if self.rerun_interrupted {
-            policy = policy.on_interrupted(OnInterrupted::Rerun);
-        }
-        if let Some(records) = self.records_max {
-            policy = policy.records_max(records);
-        }
-        if let Some(bytes) = self.bytes_max {
-            policy = policy.bytes_max(bytes);
-        }
-        if self.refuse_stale_keys {
-            policy = policy.refuse_stale_keys();
-        }
-        if let Some(span_ms) = self.forget_interrupted_after_ms {
-            policy = policy.forget_interrupted_after(Duration::from_millis(span_ms));
-        }
-        policy
-    }
-}
-
-pub(crate) fn encode_namespace(name: &[u8], row: &NamespaceRow) -> Vec<u8> {
-    seal(name, row)
-}
-
-pub(crate) fn decode_namespace(name: &[u8], sealed: &[u8]) -> Result<NamespaceRow, Unreadable> {
-    unseal(name, sealed)
 }
 
 /// Milliseconds of a span, rounded up, so that what was above zero stays above zero.

@@ -227,7 +227,7 @@ impl Engine {
     pub(crate) fn error_of_old_snapshot(&self, error: Error) -> Error {
         match (error, self.status()) {
             (Error::Closed, Status::Ready | Status::Failed) => Error::Storage(Cause::new(
-                "the file was reopened after a failure while its records were read; read them again",
+                "the file was reopened after a failure while its records were read; read again",
             )),
             (error, _) => error,
         }

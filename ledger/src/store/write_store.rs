@@ -99,10 +99,9 @@ impl Settle for Box<dyn Job> {
 }
 
 impl<'t> WriteStore<'t> {
-    /// Runs `work` with the ledger's tables of a transaction. A panic of redb becomes an error, as
-    /// in [`no_panic`]; the tables are then leaked with it. redb may have panicked while it held
-    /// a lock that closing a table takes, too: dropped by the panic, they would panic once more, and
-    /// that ends the process.
+    /// Runs `work` with the ledger's tables of a transaction. A panic of redb becomes an error, and
+    /// leaks the tables: where redb held a lock that closing a table takes, too, a table that the
+    /// panic drops would panic once more, and that ends the process.
     pub(crate) fn within<T>(
         holder: &'t Holder,
         transaction: &'t WriteTransaction,
@@ -777,8 +776,7 @@ impl<'t> WriteStore<'t> {
 
 /// How many rows a full namespace sweeps at a time.
 const SWEEP_FOR_ROOM: usize = 256;
-/// How many rows that have to stay a sweep steps over: damaged records, and claims that live on
-/// although their policy would forget them.
+/// How many rows that have to stay a sweep steps over: damaged records, and claims that live on.
 const SWEEP_STEP_OVER_MAX: usize = 1_024;
 
 fn namespace_of(record_key: &[u8]) -> NamespaceId {
