@@ -13,14 +13,16 @@ use crate::harness::server::Server;
 use crate::harness::site;
 
 /// The examples by words that only one of them contains; each has its test below.
-const EXAMPLES: [&str; 8] = [
+const EXAMPLES: [&str; 10] = [
     "receiptOf(",
     "okOrThrow(response)",
     "error.code === \"rejected\"",
-    "client.guardForm(",
+    "guardForm(client, document",
+    "htmx.process(",
     "<script type=\"module\">",
     "client.resume(",
-    "useIdempotentSubmit(",
+    "function PayButton(",
+    "\"use server\"",
     "new ManualClock()",
 ];
 
@@ -72,7 +74,7 @@ const PAGE: &str = "<!doctype html><meta charset=utf-8><title>README</title>\n\
     {\"@idempotency-ledger/client\":\"/pkg/index.js\"}}</script>\n\
     <button id=pay>Pay</button>\n\
     <form id=checkout><input name=amount value=25><input name=csrf_token value=x>\n\
-    <button id=order>Order</button></form>\n\
+    <button id=order>Order</button></form><div id=result></div>\n\
     <script type=module src=/pages/shop.js></script>\n\
     <script>\n\
     window.session = { userId: decodeURIComponent(location.search) };\n\
@@ -185,7 +187,7 @@ fn the_example_of_errors_tells_them_apart() {
 
 #[test]
 fn the_examples_of_fetch_and_of_a_form_pay_once_each() {
-    let application = Application::with("client.guardForm(");
+    let application = Application::with("guardForm(client, document");
     let go_on = Reply::new(
         200,
         "application/json",
@@ -277,12 +279,27 @@ const REACT_WORDS: &str = "import { createRoot } from \"react-dom/client\";\n\
     const { PayButton } = await import(\"./readme.example.jsx\");\n\
     createRoot(document.querySelector(\"#root\")).render(<PayButton order={{ id: 17 }} />);\n";
 
+/// The words that the example of Next.js leaves to an application. The server action is a request.
+const NEXT_WORDS: &str = "import { createRoot } from \"react-dom/client\";\n\
+    import { IdempotencyClient } from \"@idempotency-ledger/client\";\n\
+    import { useIdempotentSubmit } from \"@idempotency-ledger/client/react\";\n\
+    const client = IdempotencyClient.lazy();\n\
+    const pay = (key) =>\n\
+      fetch(\"/api/pay\", { method: \"POST\", headers: { \"Idempotency-Key\": `\\\"${key}\\\"` } })\n\
+        .then((response) => response.json());\n\
+    function Pay({ order }) {\n\
+    CALL\n\
+      const press = () => submit({ amount: 25 }).then(({ value }) => (window.receipt = value));\n\
+      return <button onClick={press}>Pay</button>;\n\
+    }\n\
+    createRoot(document.querySelector(\"#root\")).render(<Pay order={{ id: 17 }} />);\n";
+
 /// Puts the examples that others build and run into the folder of the consumers.
 pub(crate) fn write_consumers(folder: &Path) {
     let write = |name: &str, text: &str| {
         fs::write(folder.join(name), text).expect("target can be written");
     };
-    let react = example("useIdempotentSubmit(");
+    let react = example("function PayButton(");
     write(
         "readme.example.jsx",
         &format!("{react}\nexport {{ PayButton }};\n"),
@@ -291,6 +308,11 @@ pub(crate) fn write_consumers(folder: &Path) {
     let page = fs::read_to_string(folder.join("react.html")).expect("it is there");
     write("readme.html", &page.replace("react.jsx", "readme.jsx"));
     write("readme.mjs", &example("new ManualClock()"));
+    // The hook's call, in a component with a button; the directive and the import are Next's.
+    let next = example("\"use server\"");
+    let (_, call) = next.split_once("\n\n").expect("imports come first");
+    write("next.example.jsx", &NEXT_WORDS.replace("CALL", call));
+    write("next.html", &page.replace("react.jsx", "next.example.jsx"));
 }
 
 #[test]
@@ -316,6 +338,37 @@ fn the_example_of_react_pays_once_for_a_double_click_at_every_human_gap() {
         );
         assert_eq!(server.api().requests().len(), 1, "{gap} ms apart");
     }
+}
+
+#[test]
+fn the_example_of_a_server_action_pays_once_for_a_double_click() {
+    let folder = vite_build();
+    let server = Server::start();
+    server.serve_folder("/app/", &folder.join("dist/vite-next"));
+    server.api().otherwise(Plan::pay().after_ms(10));
+    let browser = Browser::start();
+    let tab = browser.first_tab();
+    tab.load(&server.url("/app/next.html"));
+    tab.run("while (!document.querySelector('button')) await new Promise(requestAnimationFrame);");
+    tab.click_twice("button", 120);
+    tab.run("while (!window.receipt) await new Promise(requestAnimationFrame);");
+    assert_eq!(server.api().requests().len(), 1);
+}
+
+#[test]
+fn the_example_of_a_form_of_htmx_shows_what_the_server_answered() {
+    let application = Application::with("htmx.process(");
+    let answer = Reply::new(200, "text/html", "<b>paid</b>");
+    application.server.serve("/checkout", answer);
+    let tab = application.page("ada");
+    tab.run("window.htmx = { process: (part) => shown.push(part.id) };");
+    tab.run(RUN);
+    tab.run(
+        "const press = () => document.querySelector('#order').click();\n\
+         press(); setTimeout(press, 120);\n\
+         while (!document.querySelector('#result b')) await new Promise(requestAnimationFrame);",
+    );
+    assert_eq!(tab.run("return shown;"), json!(["result"]));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `resolve`, `forget`, and the care of the file.
 
 use std::fs;
+use std::path::Path;
 
 use idempotency_ledger::http::{HttpAnswer, scope_of};
 use idempotency_ledger::{Fingerprint, FingerprintAlgorithm, Key, Ledger, Namespace, Response};
@@ -34,7 +35,11 @@ fn a_resolved_key_replays_what_the_person_supplied() {
 
 /// A ledger whose request over HTTP was interrupted, as the middleware leaves it.
 fn with_interrupted_request(desk: &Desk) -> (Key, Vec<u8>) {
-    let ledger = Ledger::open(desk.ledger()).unwrap();
+    interrupt_request(&desk.ledger())
+}
+
+pub(crate) fn interrupt_request(path: impl AsRef<Path>) -> (Key, Vec<u8>) {
+    let ledger = Ledger::open(path).unwrap();
     let key = Key::new("order-17").unwrap();
     let scope = scope_of(&http::Method::POST, b"/charges", b"ann");
     let asked = Fingerprint::from_stored(FingerprintAlgorithm::Http, [17; 32]);

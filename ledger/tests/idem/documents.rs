@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::care::interrupt_request;
 use crate::desk::{Answer, Desk};
 
 /// The blocks of shell in a document, each with its heading.
@@ -98,7 +99,25 @@ fn every_shell_example_is_run() {
         assert_eq!(is_of_xtask, heading == "Try it", "{lines:?}");
         assert!(is_of_xtask || heading == "From the shell", "{heading}");
     }
-    assert_eq!(headings("docs/cookbook.md"), ["Jobs by the calendar"]);
+    let of_cookbook = ["Jobs by the calendar", "Interrupted HTTP requests"];
+    assert_eq!(headings("docs/cookbook.md"), of_cookbook);
+}
+
+#[test]
+fn the_lines_about_interrupted_requests_find_and_complete_one() {
+    let home = Home::new();
+    let (_, scope) = interrupt_request(home.0.path("shop.redb"));
+    fs::write(home.0.path("charge.json"), "{\"id\":17}").unwrap();
+    let hash = String::from_utf8(scope)
+        .unwrap()
+        .replace("POST /charges ", "");
+    let lines = block("docs/cookbook.md", "Interrupted HTTP requests").join("\n");
+    let (list, resolve) = lines.split_once('\n').unwrap();
+    let listed = home.run(list);
+    assert!(listed.out.contains("order-17"), "{listed:?}");
+    let resolved = home.run(&format!("HASH={hash}\n{resolve}"));
+    assert_eq!(resolved.code, 0, "{resolved:?}");
+    assert!(!home.run(list).out.contains("order-17"));
 }
 
 #[test]

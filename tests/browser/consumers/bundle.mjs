@@ -16,7 +16,7 @@ const forDevelopment = {
 };
 
 if (what === "vite") {
-  for (const page of ["app", "react", "readme"]) {
+  for (const page of ["app", "react", "readme", "next"]) {
     await build({
       ...forDevelopment,
       build: { outDir: `dist/vite-${page}`, rollupOptions: { input: `${root}/${page}.html` } },

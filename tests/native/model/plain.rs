@@ -261,7 +261,8 @@ impl Model {
         let place = Place::of(who);
         let Some(stored) = self.live(who) else {
             let oldest = self.now.saturating_sub(STRICT_RETENTION);
-            let is_ahead = self.key_time > self.now + KEY_AHEAD_MAX;
+            let latest = self.now.max(self.wall);
+            let is_ahead = self.key_time > latest + KEY_AHEAD_MAX;
             if place == Place::Strict && (self.key_time <= oldest || is_ahead) {
                 return Answer::Stale;
             }
