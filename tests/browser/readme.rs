@@ -285,7 +285,7 @@ const NEXT_WORDS: &str = "import { createRoot } from \"react-dom/client\";\n\
     import { useIdempotentSubmit } from \"@idempotency-ledger/client/react\";\n\
     const client = IdempotencyClient.lazy();\n\
     const pay = (key) =>\n\
-      fetch(\"/api/pay\", { method: \"POST\", headers: { \"Idempotency-Key\": `\\\"${key}\\\"` } })\n\
+      fetch(\"/api/pay\", { method: \"POST\", headers: { \"Idempotency-Key\": key } })\n\
         .then((response) => response.json());\n\
     function Pay({ order }) {\n\
     CALL\n\

@@ -398,9 +398,7 @@ mod tests {
 
     use serde_json::{Value, json};
 
-    use super::tails::{
-        StoredClock, StoredFloor, StoredFloorWithClock, StoredTail, StoredTailWithClock,
-    };
+    use super::tails::{StoredClock, StoredFloor, StoredTail};
     use super::*;
     use crate::decision::ClockMark;
 
@@ -577,7 +575,7 @@ mod tests {
                 None => assert_maintained_codec_agrees::<StoredTail>(&sealed),
                 Some(clock) => {
                     assert_eq!(row["clock"], clock, "{}", row["name"]);
-                    assert_maintained_codec_agrees::<StoredTailWithClock>(&sealed);
+                    assert_maintained_codec_agrees::<(StoredTail, StoredClock)>(&sealed);
                 }
             }
         }
@@ -591,7 +589,7 @@ mod tests {
                 None => assert_maintained_codec_agrees::<StoredFloor>(&sealed),
                 Some(clock) => {
                     assert_eq!(row["clock"], clock, "{}", row["name"]);
-                    assert_maintained_codec_agrees::<StoredFloorWithClock>(&sealed);
+                    assert_maintained_codec_agrees::<(StoredFloor, StoredClock)>(&sealed);
                 }
             }
         }

@@ -35,7 +35,7 @@ fn a_resolved_key_replays_what_the_person_supplied() {
 
 /// A ledger whose request over HTTP was interrupted, as the middleware leaves it.
 fn with_interrupted_request(desk: &Desk) -> (Key, Vec<u8>) {
-    interrupt_request(&desk.ledger())
+    interrupt_request(desk.ledger())
 }
 
 pub(crate) fn interrupt_request(path: impl AsRef<Path>) -> (Key, Vec<u8>) {

@@ -33,7 +33,11 @@ impl Desk {
 
     /// `idem` on the ledger of this desk, without standard input, in the desk's folder.
     pub(crate) fn idem(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_idem"));
+        self.command(env!("CARGO_BIN_EXE_idem"), words)
+    }
+
+    fn command(&self, program: &str, words: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command
             .args(words)
             .current_dir(self.folder.path())
@@ -60,15 +64,7 @@ impl Desk {
 
     /// A script on this desk, for what people type.
     pub(crate) fn sh(&self, script: &str) -> Command {
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", script])
-            .current_dir(self.folder.path())
-            .env("HOME", self.folder.path())
-            .env("IDEM_LEDGER", self.ledger())
-            .env_remove("XDG_STATE_HOME")
-            .stdin(Stdio::null());
-        command
+        self.command("sh", &["-c", script])
     }
 
     /// Starts a run and returns once the script has printed its first line.

@@ -65,17 +65,11 @@ impl Home {
 
     /// What a person types.
     fn shell(&self, line: &str) -> Command {
-        let mut command = Command::new("sh");
+        let mut command = self.0.sh(line);
         let path = std::env::var("PATH").unwrap();
         let path = format!("{}:{path}", self.0.path("bin").display());
-        command
-            .args(["-c", line])
-            .current_dir(self.0.path(""))
-            .env("PATH", path)
-            .env("HOME", self.0.path(""))
-            .env_remove("IDEM_LEDGER")
-            .env_remove("XDG_STATE_HOME")
-            .stdin(Stdio::null());
+        // A person names the ledger, or means the one at home.
+        command.env("PATH", path).env_remove("IDEM_LEDGER");
         command
     }
 

@@ -40,13 +40,6 @@ pub(super) struct StoredTail {
     newest_removed_ms: u64,
 }
 
-#[derive(Encode, Decode)]
-#[cfg_attr(test, derive(Serialize, serde::Deserialize))]
-pub(super) struct StoredTailWithClock {
-    tail: StoredTail,
-    clock: StoredClock,
-}
-
 /// What a mark says beside its time.
 #[derive(Encode, Decode)]
 #[cfg_attr(test, derive(Serialize, serde::Deserialize))]
@@ -107,8 +100,33 @@ impl StoredClock {
     }
 }
 
-fn mark_of(now_ms: u64) -> ClockMark {
-    ClockMark::from(Timestamp::from_unix_ms(now_ms))
+fn mark_of(now_ms: u64, clock: Option<StoredClock>) -> ClockMark {
+    match clock {
+        None => ClockMark::from(Timestamp::from_unix_ms(now_ms)),
+        Some(clock) => clock.mark(now_ms),
+    }
+}
+
+/// Seals what a mark is part of: with its clock in version 2, or without in version 1.
+fn seal_with_clock<T: Encode>(key: &[u8], stored: T, mark: &ClockMark) -> Vec<u8> {
+    match StoredClock::of(mark) {
+        None => seal(key, &stored),
+        Some(clock) => seal_as(VERSION_WITH_CLOCK, key, &(stored, clock)),
+    }
+}
+
+fn open_with_clock<T: Decode<()>>(
+    key: &[u8],
+    sealed: &[u8],
+) -> Result<(T, Option<StoredClock>), Unreadable> {
+    match open_seal(key, sealed)? {
+        (VERSION, body) => Ok((decode_body(body)?, None)),
+        (VERSION_WITH_CLOCK, body) => {
+            let (stored, clock) = decode_body(body)?;
+            Ok((stored, Some(clock)))
+        }
+        (version, _) => Err(Unreadable::NewerVersion(version)),
+    }
 }
 
 pub(crate) fn encode_tail(key: &[u8], tail: &Tail) -> Vec<u8> {
@@ -120,35 +138,17 @@ pub(crate) fn encode_tail(key: &[u8], tail: &Tail) -> Vec<u8> {
         mark_ms: tail.mark.now.unix_ms(),
         newest_removed_ms: tail.newest_removed_ms,
     };
-    match StoredClock::of(&tail.mark) {
-        None => seal(key, &stored),
-        Some(clock) => {
-            let tail = stored;
-            seal_as(
-                VERSION_WITH_CLOCK,
-                key,
-                &StoredTailWithClock { tail, clock },
-            )
-        }
-    }
+    seal_with_clock(key, stored, &tail.mark)
 }
 
 pub(crate) fn decode_tail(key: &[u8], sealed: &[u8]) -> Result<Tail, Unreadable> {
-    let (stored, clock) = match open_seal(key, sealed)? {
-        (VERSION, bytes) => (decode_body::<StoredTail>(bytes)?, None),
-        (VERSION_WITH_CLOCK, bytes) => {
-            let stored: StoredTailWithClock = decode_body(bytes)?;
-            (stored.tail, Some(stored.clock))
-        }
-        (version, _) => return Err(Unreadable::NewerVersion(version)),
-    };
-    let mark_ms = stored.mark_ms;
+    let (stored, clock): (StoredTail, _) = open_with_clock(key, sealed)?;
     Ok(Tail {
         records: stored.records,
         claimed: stored.claimed,
         bytes: stored.bytes,
         fence: stored.fence,
-        mark: clock.map_or_else(|| mark_of(mark_ms), |clock| clock.mark(mark_ms)),
+        mark: mark_of(stored.mark_ms, clock),
         newest_removed_ms: stored.newest_removed_ms,
     })
 }
@@ -177,43 +177,18 @@ pub(super) struct StoredFloor {
     mark_ms: u64,
 }
 
-#[derive(Encode, Decode)]
-#[cfg_attr(test, derive(Serialize, serde::Deserialize))]
-pub(super) struct StoredFloorWithClock {
-    floor: StoredFloor,
-    clock: StoredClock,
-}
-
 pub(crate) fn encode_floor(key: &[u8], floor: &Floor) -> Vec<u8> {
     let stored = StoredFloor {
         fence: floor.fence,
         mark_ms: floor.mark.now.unix_ms(),
     };
-    match StoredClock::of(&floor.mark) {
-        None => seal(key, &stored),
-        Some(clock) => {
-            let floor = stored;
-            seal_as(
-                VERSION_WITH_CLOCK,
-                key,
-                &StoredFloorWithClock { floor, clock },
-            )
-        }
-    }
+    seal_with_clock(key, stored, &floor.mark)
 }
 
 pub(crate) fn decode_floor(key: &[u8], sealed: &[u8]) -> Result<Floor, Unreadable> {
-    let (stored, clock) = match open_seal(key, sealed)? {
-        (VERSION, bytes) => (decode_body::<StoredFloor>(bytes)?, None),
-        (VERSION_WITH_CLOCK, bytes) => {
-            let stored: StoredFloorWithClock = decode_body(bytes)?;
-            (stored.floor, Some(stored.clock))
-        }
-        (version, _) => return Err(Unreadable::NewerVersion(version)),
-    };
-    let mark_ms = stored.mark_ms;
+    let (stored, clock): (StoredFloor, _) = open_with_clock(key, sealed)?;
     Ok(Floor {
         fence: stored.fence,
-        mark: clock.map_or_else(|| mark_of(mark_ms), |clock| clock.mark(mark_ms)),
+        mark: mark_of(stored.mark_ms, clock),
     })
 }
